@@ -1,0 +1,133 @@
+"""One attempt at a turn: the driver under a cancel scope whose deadline is the next clock's.
+
+Whoever wants the attempt to end says so once, with a reason; the attempt's verdict names that reason, or the clock
+that ran out, or what the CLI said. A result that came all the same is taken: an answer is an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from echo_actors.actors.clocks import TurnClocks
+from echo_actors.claude.driver import Driver, Phase, SessionLost, TurnRequest, TurnResult
+from echo_actors.errors import CLIFailed, CLINotFound
+from echo_actors.events import Event
+from echo_actors.models import Clock, OutcomeKind
+
+
+@attrs.frozen
+class Stop:
+    """Why an attempt is to end.
+
+    Attributes:
+        kind: The outcome that its messages get; None for a drain, after which they run again.
+    """
+
+    kind: OutcomeKind | None
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """How an attempt ended.
+
+    Attributes:
+        kind: None when the messages have no end yet.
+        result: What the CLI said, when it came to that.
+        lost_session: The session could not be resumed; nothing was done.
+    """
+
+    kind: OutcomeKind | None
+    reason: str = ""
+    clock: Clock | None = None
+    error: str | None = None
+    result: TurnResult | None = None
+    lost_session: bool = False
+
+
+@attrs.define(eq=False)
+class Attempt:
+    """Runs one request; it is the driver's listener meanwhile.
+
+    Attributes:
+        publish: Takes the turn's events.
+        interrupt_grace: Seconds that a turn has to end by itself after an interrupt.
+    """
+
+    driver: Driver
+    request: TurnRequest
+    clocks: TurnClocks
+    publish: Callable[[Event], None]
+    interrupt_grace: float
+    phase: Phase | None = None
+    _stop: Stop | None = None
+    _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    _grace_ends: float | None = None
+
+    async def run(self) -> Verdict:
+        """Run the request to its end, whatever that is. Cancellation from outside passes through."""
+        try:
+            with self._scope:
+                return self._judge(await self.driver.run_turn(self.request, self))
+        except SessionLost as error:
+            return Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="session_lost", lost_session=True)
+        except CLINotFound as error:
+            return Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="cli_not_found")
+        except CLIFailed as error:
+            return self._stopped() or Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="cli_failed")
+        stopped = self._stopped()
+        if stopped is not None:
+            return stopped
+        clock = self.clocks.expired(trio.current_time()) or Clock.TOTAL
+        reason = f"the {clock.value} clock ran out after {self.clocks.timeouts[clock]:g} s"
+        return Verdict(kind=OutcomeKind.TIMED_OUT, reason=reason, clock=clock)
+
+    def stop(self, stop: Stop, *, now: bool = False) -> None:
+        """Ask for the end: by an interrupt, and if that does not help in time, by force.
+
+        Args:
+            stop: Why; the first one given counts.
+            now: Use force at once.
+        """
+        if self._stop is None:
+            self._stop = stop
+            if not now:
+                self.driver.interrupt(self.request.channel)
+        self._grace_ends = trio.current_time() + (0 if now else self.interrupt_grace)
+        self._set_deadline()
+
+    # -- the driver's listener
+
+    def on_phase(self, phase: Phase) -> None:
+        """Let the phase's clocks run."""
+        self.phase = phase
+        self.clocks.on_phase(phase, trio.current_time())
+        self._set_deadline()
+
+    def on_life(self) -> None:
+        """Start the idle clock again."""
+        self.clocks.on_life(trio.current_time())
+        self._set_deadline()
+
+    def on_event(self, event: Event) -> None:
+        """Pass an event on."""
+        self.publish(event)
+
+    # -- helpers
+
+    def _set_deadline(self) -> None:
+        deadline = self.clocks.deadline()
+        self._scope.deadline = deadline if self._grace_ends is None else min(deadline, self._grace_ends)
+
+    def _stopped(self) -> Verdict | None:
+        return None if self._stop is None else Verdict(kind=self._stop.kind, reason=self._stop.reason)
+
+    def _judge(self, result: TurnResult) -> Verdict:
+        if result.error is None:
+            return Verdict(kind=OutcomeKind.ANSWERED, result=result)
+        if self._stop is not None:
+            return Verdict(kind=self._stop.kind, reason=self._stop.reason, result=result)
+        return Verdict(kind=OutcomeKind.FAILED, reason=result.reason, error=result.error, result=result)

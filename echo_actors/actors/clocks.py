@@ -1,0 +1,68 @@
+"""A turn's clocks, as functions of what happened and when. Nothing here reads a clock or waits.
+
+Waiting for a slot is on none of these: a turn's time is its own. ``start`` runs while a process starts,
+``first_event`` until the CLI begins the message, ``idle`` between signs of life from then on, ``total`` over all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import attrs
+
+from echo_actors.claude.driver import Phase
+from echo_actors.models import Clock
+
+_RUNS_IN = {
+    Phase.STARTING: (Clock.START,),
+    Phase.SENT: (Clock.FIRST_EVENT,),
+    Phase.RUNNING: (Clock.IDLE,),
+}
+
+
+@attrs.define(eq=False)
+class TurnClocks:
+    """The running clocks of one turn.
+
+    Attributes:
+        timeouts: Seconds by clock; a clock that is not named never runs out.
+    """
+
+    timeouts: Mapping[Clock, float]
+    _deadlines: dict[Clock, float] = attrs.Factory(dict)
+    _pauses: int = 0
+
+    def on_phase(self, phase: Phase, now: float) -> None:
+        """The turn has entered a phase; its clocks replace those of the phase before."""
+        total = self._deadlines.get(Clock.TOTAL, now + self._timeout(Clock.TOTAL))
+        self._deadlines = {clock: now + self._timeout(clock) for clock in _RUNS_IN[phase]}
+        self._deadlines[Clock.TOTAL] = total
+
+    def on_life(self, now: float) -> None:
+        """There was a sign of life; the idle clock starts again."""
+        if Clock.IDLE in self._deadlines and not self._pauses:
+            self._deadlines[Clock.IDLE] = now + self._timeout(Clock.IDLE)
+
+    def pause(self) -> None:
+        """A person is asked something: silence is not idleness until ``go_on``."""
+        self._pauses += 1
+        if Clock.IDLE in self._deadlines:
+            self._deadlines[Clock.IDLE] = math.inf
+
+    def go_on(self, now: float) -> None:
+        """The person has answered."""
+        self._pauses -= 1
+        self.on_life(now)
+
+    def deadline(self) -> float:
+        """When the next clock runs out."""
+        return min(self._deadlines.values(), default=math.inf)
+
+    def expired(self, now: float) -> Clock | None:
+        """The clock that has run out, the earliest if several have."""
+        clock = min(self._deadlines, key=self._deadlines.__getitem__, default=None)
+        return clock if clock is not None and self._deadlines[clock] <= now else None
+
+    def _timeout(self, clock: Clock) -> float:
+        return self.timeouts.get(clock, math.inf)

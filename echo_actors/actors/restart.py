@@ -1,0 +1,43 @@
+"""When a crashed actor runs again: a function of (crash, now), after Erlang's restart intensity.
+
+Backoff doubles from a tenth of a second and is spread by jitter, so that actors that fell together do not rise
+together. More crashes than the intensity allows within its period suspend the channel.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+INTENSITY = 5
+PERIOD = 30.0
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 10.0
+
+
+@attrs.define(eq=False)
+class RestartPolicy:
+    """One actor's crashes.
+
+    Attributes:
+        jitter: Gives a number from 0 up to 1.
+    """
+
+    jitter: Callable[[], float]
+    _crashes: deque[float] = attrs.Factory(deque)
+
+    def on_crash(self, now: float) -> float | None:
+        """Seconds to wait before the next start; None when the channel is to be suspended."""
+        self._crashes.append(now)
+        while self._crashes[0] <= now - PERIOD:
+            self._crashes.popleft()
+        if len(self._crashes) > INTENSITY:
+            return None
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (len(self._crashes) - 1))
+        return delay * (0.5 + self.jitter() / 2)
+
+    def reset(self) -> None:
+        """Forget the crashes; the channel was resumed by a person."""
+        self._crashes.clear()

@@ -1,0 +1,51 @@
+"""What all actors of an engine share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from echo_actors.actors.topic import Hub
+from echo_actors.admission.slots import Slots
+from echo_actors.claude.driver import Driver
+from echo_actors.settings import Settings
+from echo_actors.state.store import Store
+
+
+class Recorder(Protocol):
+    """Writes one step into the audit log."""
+
+    def __call__(self, event: str, **fields: str | float | bool | None) -> None:
+        """Record an event with flat fields."""
+
+
+@attrs.frozen
+class Persona:
+    """The system prompt in force.
+
+    Attributes:
+        file: Where the CLI reads it.
+        digest: Its SHA-256, by which a change is seen.
+    """
+
+    file: Path
+    digest: str
+
+
+@attrs.frozen(kw_only=True)
+class Services:
+    """The rooms below the actors, and the two sources of chance: time and ids."""
+
+    settings: Settings
+    store: Store
+    driver: Driver
+    hub: Hub
+    record: Recorder
+    turn_slots: Slots
+    persona: Persona
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]

@@ -1,0 +1,129 @@
+"""A channel's session as its actor holds it: the stored snapshot, and an id that has not yet proved itself."""
+
+from __future__ import annotations
+
+import attrs
+
+from echo_actors.actors.attempt import Verdict
+from echo_actors.actors.services import Services
+from echo_actors.events import SessionChanged
+from echo_actors.models import OutcomeKind
+from echo_actors.state.records import Claim, SessionSnapshot
+
+
+@attrs.define(eq=False)
+class Session:
+    """Which session the next turn runs in, and what the snapshot becomes after it.
+
+    A session's id is stored only after a turn in it succeeded; until then it is a candidate, kept in memory (and with
+    each started message), so that a failed first turn leaves no session behind that cannot be resumed.
+
+    Attributes:
+        snapshot: As stored; None for a channel that was never used.
+    """
+
+    channel: str
+    services: Services
+    snapshot: SessionSnapshot | None = None
+    _candidate: str | None = None
+
+    @property
+    def established(self) -> bool:
+        """Whether a turn has succeeded in the current session."""
+        return self.snapshot is not None and self.snapshot.session_id is not None
+
+    @property
+    def session_id(self) -> str:
+        """The id that the next turn runs under."""
+        if self.snapshot is not None and self.snapshot.session_id is not None:
+            return self.snapshot.session_id
+        if self._candidate is None:
+            self._candidate = self.services.new_id()
+        return self._candidate
+
+    @property
+    def model(self) -> str:
+        """The model of the next turn."""
+        return self.snapshot.model if self.snapshot is not None else self.services.settings.model
+
+    def base(self) -> SessionSnapshot:
+        """The snapshot to build on, a new one for a new channel."""
+        if self.snapshot is not None:
+            return self.snapshot
+        now = self.services.now()
+        return SessionSnapshot(
+            channel=self.channel,
+            session_id=None,
+            model=self.services.settings.model,
+            created_at=now,
+            last_message_at=now,
+        )
+
+    def after(self, verdict: Verdict, *, answered: bool) -> SessionSnapshot | None:
+        """The snapshot after an attempt; None when it changes nothing."""
+        result = verdict.result
+        if result is None:
+            return None
+        base = self.base()
+        session_id = result.session_id if verdict.kind is OutcomeKind.ANSWERED else base.session_id
+        if session_id is None:
+            self._candidate = result.session_id
+        snapshot = base.after_turn(
+            result.spent, session_id=session_id, messages=int(answered), now=self.services.now()
+        )
+        return attrs.evolve(
+            snapshot,
+            working_dir=str(self.services.settings.working_dir.resolve()),
+            persona_hash=self.services.persona.digest if answered else snapshot.persona_hash,
+        )
+
+    def adopt(self, stored: SessionSnapshot) -> None:
+        """Take a stored snapshot as the current one, and announce a change of session."""
+        before, self.snapshot = self.snapshot, stored
+        previous = before.session_id if before is not None else None
+        if stored.session_id is not None:
+            self._candidate = None
+        if stored.session_id != previous:
+            self._announce(stored.session_id, previous, "started" if previous is None else "changed by the CLI")
+        if before is not None and before.persona_hash and before.persona_hash != stored.persona_hash:
+            self._announce(stored.session_id, previous, "persona changed")
+
+    def lose(self, reason: str) -> None:
+        """Give the session up: the next turn begins a new one."""
+        previous = self.snapshot.session_id if self.snapshot is not None else None
+        if self.snapshot is not None:
+            self.snapshot = attrs.evolve(self.snapshot, session_id=None)
+        self._candidate = None
+        self._announce(None, previous, f"lost: {reason}")
+
+    async def clear(self, claim: Claim) -> bool:
+        """Forget the conversation and its counts; the chosen model stays."""
+        previous = self.snapshot
+        self._candidate = None
+        if previous is None or previous.session_id is None:
+            return False
+        now = self.services.now()
+        vacant = SessionSnapshot(
+            channel=self.channel,
+            session_id=None,
+            model=previous.model,
+            created_at=now,
+            last_message_at=now,
+            revision=previous.revision,
+        )
+        self.snapshot = await self.services.store.save(claim, vacant)
+        self._announce(None, previous.session_id, "cleared")
+        return True
+
+    async def set_model(self, claim: Claim, model: str) -> None:
+        """Choose the model from the next turn on."""
+        self.snapshot = await self.services.store.save(claim, attrs.evolve(self.base(), model=model))
+        self._announce(self.snapshot.session_id, self.snapshot.session_id, f"model set to {model}")
+
+    def _announce(self, session_id: str | None, previous: str | None, reason: str) -> None:
+        self.services.hub.publish(
+            SessionChanged(channel=self.channel, session_id=session_id, previous=previous, reason=reason)
+        )
+        self.services.record(
+            "session.changed", channel=self.channel, session=session_id or "", previous=previous or "", reason=reason
+        )

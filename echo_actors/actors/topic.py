@@ -1,0 +1,164 @@
+"""Fan-out of events: a ring of past ones, and a bounded buffer for each subscriber.
+
+Publishing never waits. A subscriber that does not keep up loses its oldest events and is told how many; nobody else
+notices. What a publication costs depends on the subscribers of that channel alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import attrs
+import trio
+
+from echo_actors.events import Event, Lagged
+
+
+class Subscription:
+    """One subscriber's view of the events; an async context manager and an async iterator.
+
+    Iteration ends when the engine closes. It passes a checkpoint whenever it has to wait, and otherwise yields what is
+    buffered without one.
+    """
+
+    def __init__(self, hub: Hub, channel: str | None, size: int) -> None:
+        self._hub = hub
+        self.channel = channel
+        self._size = size
+        self._buffer: deque[Event] = deque()
+        self._missed = 0
+        self._closed = False
+        self._news = trio.Event()
+
+    def push(self, event: Event) -> None:
+        """Take an event, at the cost of the oldest one when the buffer is full."""
+        if len(self._buffer) >= self._size:
+            self._buffer.popleft()
+            self._missed += 1
+        self._buffer.append(event)
+        if not self._news.is_set():
+            self._news.set()
+
+    def lag(self, missed: int) -> None:
+        """Tell first that so many events were lost before the next one; -1 for an unknown number."""
+        self._missed = missed
+        self._news.set()
+
+    def close(self) -> None:
+        """Take no more events; those in the buffer can still be read."""
+        self._closed = True
+        self._hub.forget(self)
+        self._news.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while True:
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                return self._hub.stamp(Lagged(channel=self.channel or "", missed=missed))
+            if self._buffer:
+                return self._buffer.popleft()
+            if self._closed:
+                raise StopAsyncIteration
+            self._news = trio.Event()
+            await self._news.wait()
+
+
+@attrs.define(eq=False)
+class Hub:
+    """All subscribers of an engine.
+
+    Attributes:
+        run_id: Of this run of the program; cursors of another run are told apart by it.
+        ring_size: How many past events are kept for ``since``.
+        buffer_size: How many events wait for one subscriber.
+        now: The time of day.
+    """
+
+    run_id: str
+    ring_size: int
+    buffer_size: int
+    now: Callable[[], datetime]
+    _ring: deque[Event] = attrs.field(init=False)
+    _count: int = attrs.field(default=0, init=False)
+    _by_channel: dict[str | None, list[Subscription]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make the ring."""
+        self._ring = deque(maxlen=self.ring_size)
+
+    def stamp(self, event: Event) -> Event:
+        """The event with the time and the cursor of the last published one."""
+        return attrs.evolve(event, time=self.now(), cursor=f"{self.run_id}:{self._count}")
+
+    def publish(self, event: Event) -> Event:
+        """Stamp an event and give it to everyone whom it concerns."""
+        self._count += 1
+        event = self.stamp(event)
+        self._ring.append(event)
+        for subscription in self._by_channel.get(event.channel, ()):
+            subscription.push(event)
+        for subscription in self._by_channel.get(None, ()):
+            subscription.push(event)
+        return event
+
+    def subscribe(
+        self, channel: str | None = None, *, since: str | None = None, buffer_size: int | None = None
+    ) -> Subscription:
+        """Subscribe to a channel, or to all of them.
+
+        Args:
+            channel: None for every channel.
+            since: The cursor of the last event already seen.
+            buffer_size: How many events may wait for this subscriber, where it is not the engine's default.
+        """
+        subscription = Subscription(self, channel, buffer_size or self.buffer_size)
+        if since is not None:
+            self._replay(subscription, since)
+        self._by_channel.setdefault(channel, []).append(subscription)
+        return subscription
+
+    def forget(self, subscription: Subscription) -> None:
+        """Publish nothing more to this subscription."""
+        subscriptions = self._by_channel.get(subscription.channel, [])
+        if subscription in subscriptions:
+            subscriptions.remove(subscription)
+        if not subscriptions:
+            self._by_channel.pop(subscription.channel, None)
+
+    def close(self) -> None:
+        """End every subscription."""
+        for subscription in [each for subscriptions in self._by_channel.values() for each in subscriptions]:
+            subscription.close()
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions there are."""
+        return sum(map(len, self._by_channel.values()))
+
+    def _replay(self, subscription: Subscription, since: str) -> None:
+        run_id, _, number = since.rpartition(":")
+        known = run_id == self.run_id and number.isdecimal()
+        seen = int(number) if known else 0
+        first = self._count - len(self._ring) + 1
+        for offset, event in enumerate(self._ring):
+            if first + offset > seen and subscription.channel in (None, event.channel):
+                subscription.push(event)
+        if not known:
+            subscription.lag(-1)
+        elif seen < first - 1:
+            subscription.lag(first - 1 - seen)

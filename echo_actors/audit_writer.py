@@ -1,0 +1,191 @@
+"""The one thread that appends audit records to their file.
+
+Records are chained here, when they are written, and not when they are made: one that had to be dropped leaves the
+chain whole, and an ``audit.lost`` record in its place. A write that stops midway (a full disk) is taken up again at
+the byte where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+import attrs
+
+from echo_actors.audit_chain import Head, link
+
+_EXIT_POLL = 1.0
+"""Seconds between looks whether the program has ended without closing the log."""
+
+
+@attrs.frozen
+class Waiter:
+    """Someone who waits until everything before is written.
+
+    Attributes:
+        sync: Whether it must be on the disk, not only in the file.
+        tell: Called in the writer's thread, with whether it is.
+    """
+
+    sync: bool
+    tell: Callable[[bool], None]
+
+
+@attrs.define
+class _Batch:
+    bodies: list[bytes] = attrs.field(factory=list)
+    waiters: list[Waiter] = attrs.field(factory=list)
+    size: int = 0
+    lost: int = 0
+    cause: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.bodies or self.waiters or self.lost)
+
+
+@attrs.define(eq=False)
+class Writer:
+    """Owns the file descriptor, the chain's state, and the thread.
+
+    Attributes:
+        head: The last record that is in the file.
+        problem: Why nothing can be written now; None when it can.
+    """
+
+    _fd: int
+    head: Head
+    _chain: Head
+    _unfinished: bytes
+    _limit: int
+    _retry: float
+    _write: Callable[[int, bytes | memoryview], int]
+    _lost_record: Callable[[int, str], bytes]
+    problem: str | None = None
+    _wake: threading.Condition = attrs.field(factory=threading.Condition, init=False)
+    _queue: _Batch = attrs.field(factory=_Batch, init=False)
+    _closing: bool = attrs.field(default=False, init=False)
+    _owner: threading.Thread = attrs.field(factory=threading.current_thread, init=False)
+    _thread: threading.Thread = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="audit writer", daemon=False)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more is taken."""
+        return self._closing
+
+    def put(self, body: bytes) -> None:
+        """Queue a record; count it as lost when there is no room.
+
+        Raises:
+            RuntimeError: The log is closed.
+        """
+        with self._wake:
+            if self._closing:
+                raise RuntimeError("the audit log is closed")
+            queue = self._queue
+            # Once one is lost all are, until the queue is taken: the audit.lost record then stands where the gap is.
+            if queue.lost or queue.size + len(body) > self._limit:
+                queue.cause = queue.cause or self.problem or "more records came than could be written"
+                queue.lost += 1
+            else:
+                queue.bodies.append(body)
+                queue.size += len(body)
+            self._wake.notify()
+
+    def wait_with(self, waiter: Waiter) -> bool:
+        """Queue a waiter behind all that is queued; False when the log is closed and nobody would tell it."""
+        with self._wake:
+            if not self._closing:
+                self._queue.waiters.append(waiter)
+                self._wake.notify()
+            return not self._closing
+
+    def close(self, timeout: float) -> None:
+        """Write what is queued, close the file and end the thread; wait for that at most so many seconds."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while batch := self._take():
+                written = self._append(batch)
+                synced = written and any(waiter.sync for waiter in batch.waiters) and self._sync()
+                for waiter in batch.waiters:
+                    waiter.tell(synced if waiter.sync else written)
+                if not written:
+                    break
+        finally:
+            self._finish()
+
+    def _take(self) -> _Batch:
+        """Wait for something to do; an empty batch is the end."""
+        with self._wake:
+            while not self._queue and not self._stopping():
+                self._wake.wait(_EXIT_POLL)
+            batch, self._queue = self._queue, _Batch()
+            return batch
+
+    def _stopping(self) -> bool:
+        # The interpreter waits for this thread before it ends, so a log that nobody closed must end by itself. The
+        # engine may run beside the main thread and outlive it, hence both.
+        abandoned = not (self._owner.is_alive() or threading.main_thread().is_alive())
+        self._closing = self._closing or abandoned
+        return self._closing
+
+    def _append(self, batch: _Batch) -> bool:
+        """Write a batch, however long that takes; False when the log was closed and it still cannot be written."""
+        if batch.lost:
+            batch.bodies.append(self._lost_record(batch.lost, batch.cause))
+        chain, lines = self._chain, []
+        for body in batch.bodies:
+            line, chain = link(chain, body)
+            lines.append(line + b"\n")
+        data = memoryview(self._unfinished + b"".join(lines)) if lines else memoryview(b"")
+        while data:
+            # Asked before the attempt: one is made after the log was closed.
+            last_attempt = self._closing
+            try:
+                self._write(self._fd, data); data = data[:0]
+            except OSError as problem:
+                self.problem = str(problem)
+                if last_attempt:
+                    self._give_up(bytes(data).count(b"}\n") + max(batch.lost - 1, 0))
+                    return False
+                with self._wake:
+                    self._wake.wait_for(self._stopping, self._retry)
+        if lines:
+            self._unfinished, self.problem = b"", None
+            self._chain = self.head = chain
+        return True
+
+    def _give_up(self, unwritten: int) -> None:
+        # A line that was begun stays: the next opening records it, as it does after a crash.
+        with self._wake:
+            unwritten += len(self._queue.bodies) + self._queue.lost
+        self.problem = f"{unwritten} audit records were not written: {self.problem}"
+
+    def _sync(self) -> bool:
+        try:
+            os.fsync(self._fd)
+        except OSError as problem:
+            self.problem = str(problem)
+            return False
+        return True
+
+    def _finish(self) -> None:
+        with self._wake:
+            self._closing = True
+            left = self._queue.waiters
+        for waiter in left:
+            waiter.tell(False)
+        self._sync()
+        with contextlib.suppress(OSError):
+            os.close(self._fd)

@@ -1,0 +1,39 @@
+"""The CLI's command line, as a pure function.
+
+Neither a message nor the persona is ever an argument: arguments are public (``ps``) and limited to 128 KiB each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from echo_actors.claude.driver import Launch
+
+_STREAMING = (
+    "-p",
+    *("--input-format", "stream-json"),
+    *("--output-format", "stream-json"),
+    "--verbose",
+    # The replay of a message says that it was taken, and is how a repeated uuid is answered.
+    "--replay-user-messages",
+)
+
+
+def command(cli: Path, launch: Launch, session_id: str, *, resume: bool) -> tuple[str, ...]:
+    """The arguments that start a CLI for a session.
+
+    Args:
+        cli: The program.
+        launch: How it is to run.
+        session_id: The conversation's uuid.
+        resume: Continue it; otherwise begin it under this id.
+    """
+    arguments = [str(cli), *_STREAMING, "--model", launch.model, "--permission-mode", launch.permission_mode]
+    arguments += ["--resume" if resume else "--session-id", session_id]
+    if launch.prompt_file is not None:
+        arguments += ["--system-prompt-file", str(launch.prompt_file)]
+    if launch.allowed_tools:
+        arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
+    if launch.partial_messages:
+        arguments.append("--include-partial-messages")
+    return (*arguments, *launch.extra_arguments)

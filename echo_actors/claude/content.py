@@ -1,0 +1,49 @@
+"""Messages of the Messages API, as the CLI's frames and transcript carry them; no type on the wire is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from echo_actors.models import Block
+
+
+def reply_text(blocks: Iterable[Block]) -> str:
+    """The text of an answer: its text blocks, stripped, the empty ones dropped, joined by a blank line."""
+    texts = (block.text.strip() for block in blocks if block.kind == "text")
+    return "\n\n".join(text for text in texts if text)
+
+
+def table(source: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key, or an empty one."""
+    value = source.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def contents(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The content blocks of a message; none when its content is a plain string."""
+    content = message.get("content")
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def block_of(raw: dict[str, Any]) -> Block:
+    """A content block as a value."""
+    kind = str(raw.get("type"))
+    match kind:
+        case "text":
+            return Block(kind, str(raw.get("text", "")))
+        case "thinking":
+            return Block(kind, str(raw.get("thinking", "")))
+        case "tool_use":
+            return Block(kind, name=str(raw.get("name", "")), data=table(raw, "input"))
+        case _:
+            return Block(kind, data=raw)
+
+
+def flat_text(content: object) -> str:
+    """The text of a content that may be a string or a list of blocks."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""

@@ -1,0 +1,125 @@
+"""What an actor asks of whatever runs its turns, and what it gets back.
+
+``residency.Residency`` is the real driver. A driver that answers at once and starts nothing is in
+``echo_actors.testing``; it serves tests of the actors and benchmarks of the engine alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from echo_actors.errors import CLIFailed
+from echo_actors.events import Event
+from echo_actors.models import Block, Spent
+
+
+@attrs.frozen(kw_only=True)
+class Launch:
+    """How a channel's CLI is to run. A warm process serves a turn whose launch differs in nothing but the model."""
+
+    model: str
+    working_dir: Path
+    allowed_tools: tuple[str, ...]
+    permission_mode: str
+    prompt_file: Path | None
+    partial_messages: bool = True
+    extra_arguments: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class TurnRequest:
+    """One turn to run.
+
+    Attributes:
+        turn_id: The uuid of the message as the CLI sees it, its key for "already done".
+        content: The text as the model shall see it, fenced if need be.
+        established: Whether the session has had a turn before; a missing transcript is then a loss.
+        written: Whether the CLI has the message already and only the result is awaited.
+    """
+
+    channel: str
+    turn_id: str
+    content: str
+    session_id: str
+    established: bool
+    launch: Launch
+    written: bool = False
+
+
+class Phase(enum.Enum):
+    """How far a turn has come; the clocks follow it."""
+
+    STARTING = "starting"
+    SENT = "sent"
+    RUNNING = "running"
+
+
+class TurnListener(Protocol):
+    """What a turn tells while it runs. Calls are synchronous and must not wait."""
+
+    def on_phase(self, phase: Phase) -> None:
+        """The turn has come this far."""
+
+    def on_life(self) -> None:
+        """The CLI gave a sign of life."""
+
+    def on_event(self, event: Event) -> None:
+        """The turn made an event, not yet stamped with time and cursor."""
+
+
+@attrs.frozen(kw_only=True)
+class TurnResult:
+    """How a turn ended, as far as the CLI said.
+
+    Attributes:
+        uuids: The messages, by the uuid they were sent under, that this result ends.
+        returned: Those that the CLI gave back undone (discarded or refused).
+        error: None for an answer, else the kind of failure, one of the words in ``turn.ERRORS`` or the CLI's own.
+        replayed: The CLI said that it had done this message before; text and blocks are read from its transcript.
+        resets_at: For a rate limit, when it ends (seconds since the epoch).
+    """
+
+    uuids: tuple[str, ...]
+    session_id: str
+    model: str = ""
+    text: str = ""
+    blocks: tuple[Block, ...] = ()
+    spent: Spent = Spent()
+    error: str | None = None
+    reason: str = ""
+    returned: tuple[str, ...] = ()
+    replayed: bool = False
+    resets_at: float | None = None
+
+
+class SessionLost(CLIFailed):
+    """The session to be resumed is not there any more, or cannot be used."""
+
+
+class Driver(Protocol):
+    """Runs turns, one at a time per channel."""
+
+    async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
+        """Run one turn to its end.
+
+        When cancelled, it ends the turn and whatever the turn started before it lets the cancellation through; that
+        takes at most the teardown timeout.
+
+        Raises:
+            CLINotFound: There is no usable CLI.
+            CLIFailed: The CLI ended or stopped obeying before its result.
+            SessionLost: The session cannot be resumed.
+        """
+
+    def interrupt(self, channel: str) -> None:
+        """Ask the channel's running turn to end; held back until the CLI has begun it."""
+
+    def steer(self, channel: str, uuid: str, content: str) -> bool:
+        """Give one more message to the running turn; False when there is none that could take it."""
+
+    async def retire(self, channel: str, reason: str) -> None:
+        """End the channel's process, if there is one."""

@@ -1,0 +1,87 @@
+"""What a turn cost, from counts that never go back to zero.
+
+The CLI's ``total_cost_usd`` is cumulative over a process and continues over a clean exit and ``--resume``; after a
+kill it restarts from the last saved total (measured with CLI 2.1.330). Newer CLIs also say what was used since the
+last result; older ones leave the difference to the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from echo_actors.models import Usage
+
+_MODEL_USAGE = {
+    "input_tokens": "inputTokens",
+    "output_tokens": "outputTokens",
+    "cache_read_tokens": "cacheReadInputTokens",
+    "cache_creation_tokens": "cacheCreationInputTokens",
+}
+_TURN_USAGE = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_tokens": "cache_read_input_tokens",
+    "cache_creation_tokens": "cache_creation_input_tokens",
+}
+
+
+def _count(source: Mapping[str, Any], names: Mapping[str, str]) -> Usage:
+    return Usage(**{ours: int(number(source.get(theirs))) for ours, theirs in names.items()})
+
+
+def number(value: object) -> float:
+    """A number from the wire; anything else counts as nothing."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def context_size(usage: Mapping[str, Any]) -> int:
+    """The size of the conversation after a request: everything that went in, and what came out."""
+    counted = _count(usage, _TURN_USAGE)
+    return counted.input_tokens + counted.output_tokens + counted.cache_read_tokens + counted.cache_creation_tokens
+
+
+@attrs.define(eq=False)
+class Meter:
+    """Turns the counts in results into the cost and usage of single turns.
+
+    Attributes:
+        baseline: Gives the total that the session had before this process; asked at most once, and only for a CLI
+            that does not say what was used since the last result.
+    """
+
+    baseline: Callable[[], float]
+    _last_total: float | None = None
+    _unclaimed_cost: float = 0.0
+    _unclaimed: Usage = Usage()
+
+    def read(self, result: Mapping[str, Any], *, claimed: bool) -> tuple[Usage, float]:
+        """The usage and cost since the last result that was claimed by a turn.
+
+        A result that answers no message of ours was paid for all the same; the next turn carries it.
+        """
+        usage, cost = self._since_last(result)
+        self._unclaimed = Usage(
+            *(a + b for a, b in zip(attrs.astuple(self._unclaimed), attrs.astuple(usage), strict=True))
+        )
+        self._unclaimed_cost += cost
+        if not claimed:
+            return Usage(), 0.0
+        usage, cost = self._unclaimed, self._unclaimed_cost
+        self._unclaimed, self._unclaimed_cost = Usage(), 0.0
+        return usage, cost
+
+    def _since_last(self, result: Mapping[str, Any]) -> tuple[Usage, float]:
+        total = number(result.get("total_cost_usd"))
+        since = result.get("model_usage_since_last_result")
+        if isinstance(since, dict):
+            self._last_total = total
+            per_model = [entry for entry in since.values() if isinstance(entry, dict)]
+            counts = [attrs.astuple(_count(entry, _MODEL_USAGE)) for entry in per_model]
+            return Usage(*map(sum, zip(*counts, strict=True))), sum(number(e.get("costUSD")) for e in per_model)
+        before = self._last_total if self._last_total is not None else min(self.baseline(), total)
+        self._last_total = total
+        usage = result.get("usage")
+        return _count(usage if isinstance(usage, dict) else {}, _TURN_USAGE), max(0.0, total - before)

@@ -1,0 +1,104 @@
+"""The CLI's transcript: where it is, and what it says about a message.
+
+It is ``$CLAUDE_CONFIG_DIR (or ~/.claude)/projects/<working directory>/<session>.jsonl``, where every character of the
+working directory's real path that is no ASCII letter or digit is written ``-`` (measured with CLI 2.1.330). A user
+entry keeps the uuid that its message was sent under.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+
+from echo_actors.claude.content import block_of, contents, reply_text, table
+from echo_actors.claude.meter import number
+from echo_actors.models import Block
+
+
+@attrs.frozen
+class RecordedReply:
+    """What the transcript has of a message's answer.
+
+    Attributes:
+        finished: Whether the answer came to its end; an unfinished one is not to be relied on.
+    """
+
+    text: str
+    blocks: tuple[Block, ...]
+    finished: bool
+
+
+@attrs.frozen
+class Transcript:
+    """One session's transcript, which may not exist."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, session_id: str, working_dir: Path, environment: Mapping[str, str]) -> Transcript:
+        """The transcript of a session as a CLI with this working directory and environment keeps it."""
+        home = Path(environment.get("HOME", "~")).expanduser()
+        config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
+        folder = re.sub(r"[^a-zA-Z0-9]", "-", str(working_dir.resolve()))
+        return cls(config / "projects" / folder / f"{session_id}.jsonl")
+
+    def exists(self) -> bool:
+        """Whether the CLI could resume the session."""
+        return self.path.is_file()
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The entries, in the order written. Lines that cannot be read are passed over: the last one may be torn."""
+        try:
+            with self.path.open("rb") as lines:
+                for line in lines:
+                    try:
+                        entry = orjson.loads(line)
+                    except orjson.JSONDecodeError:
+                        continue
+                    if isinstance(entry, dict):
+                        yield entry
+        except FileNotFoundError:
+            return
+
+    def total_cost(self) -> float:
+        """The session's cost in USD as the CLI last saved it, 0.0 when it never did."""
+        total = 0.0
+        for entry in self.entries():
+            if entry.get("type") == "cost-state":
+                total = number(entry.get("totalCostUSD"))
+        return total
+
+    def reply_to(self, uuid: str) -> RecordedReply | None:
+        """The answer to the message sent under this uuid; None when the transcript does not have the message.
+
+        Entries form a chain by ``parentUuid``; the answer is what the assistant said between this message and the next
+        one of a person. The answer is finished when its last assistant entry stopped for another reason than to use
+        a tool.
+        """
+        found = False
+        stop_reason: object = None
+        blocks: list[Block] = []
+        for entry in self.entries():
+            if entry.get("isSidechain"):
+                continue
+            if entry.get("type") == "user" and entry.get("uuid") == uuid:
+                found, stop_reason, blocks = True, None, []
+            elif found and entry.get("type") == "user" and not _is_tool_result(entry):
+                break
+            elif found and entry.get("type") == "assistant":
+                message = table(entry, "message")
+                blocks += [block_of(raw) for raw in contents(message)]
+                stop_reason = message.get("stop_reason")
+        if not found:
+            return None
+        finished = stop_reason not in (None, "tool_use", "pause_turn")
+        return RecordedReply(reply_text(blocks), tuple(blocks), finished)
+
+
+def _is_tool_result(entry: Mapping[str, Any]) -> bool:
+    return any(block.get("type") == "tool_result" for block in contents(table(entry, "message")))

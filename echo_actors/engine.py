@@ -1,0 +1,423 @@
+"""The engine: opens the rooms in order, closes them in reverse, and is what a program calls."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import trio
+
+from echo_actors._version import __version__
+from echo_actors.actors.attempt import Stop
+from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.services import Persona, Recorder, Services
+from echo_actors.actors.supervisor import Supervisor, depths
+from echo_actors.actors.topic import Hub, Subscription
+from echo_actors.admission.slots import Slots
+from echo_actors.audit import AuditLog, Head, open_audit, text_fields
+from echo_actors.claude.driver import Driver
+from echo_actors.claude.residency import open_residency
+from echo_actors.errors import EngineClosed, InvalidMessage, StoreError
+from echo_actors.intake import check_channel, new_message
+from echo_actors.models import Author, BusyPolicy, Message, Outcome, OutcomeKind, Receipt, Reply, Trust
+from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
+from echo_actors.settings import Settings
+from echo_actors.state.records import SessionSnapshot, StoredMessage
+from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
+from echo_actors.streaming import Stream, answer
+
+OnCancel = Literal["interrupt", "detach"]
+AUDIT_HEAD = "audit.head"
+
+
+@attrs.frozen(kw_only=True)
+class EngineStatus:
+    """What an engine is doing at this moment.
+
+    Attributes:
+        live_channels: Channels whose actor is in memory.
+        running_turns: Turns that hold a slot.
+        waiting_for_slot: Channels that wait for one.
+        queued_messages: Messages waiting in mailboxes.
+        subscribers: Open subscriptions.
+        suspended: Channels that take nothing, and why.
+        audit_problem: Why audit records cannot be written now.
+    """
+
+    run_id: str
+    closing: bool
+    live_channels: int
+    running_turns: int
+    waiting_for_slot: int
+    queued_messages: int
+    subscribers: int
+    suspended: dict[str, str]
+    audit_problem: str | None
+
+
+class Engine:
+    """Many channels, one conversation each. Made by ``open_engine``; its calls belong to that trio run."""
+
+    def __init__(self, services: Services, supervisor: Supervisor, audit: AuditLog) -> None:
+        self._services = services
+        self._supervisor = supervisor
+        self._audit = audit
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._services.settings
+
+    # -- messages
+
+    async def post(
+        self,
+        channel: str,
+        text: str,
+        *,
+        message_id: str | uuid.UUID | None = None,
+        author: Author | None = None,
+        trust: Trust = Trust.MEMBER,
+        busy: BusyPolicy = BusyPolicy.QUEUE,
+        deadline: datetime | None = None,
+    ) -> Receipt:
+        """Accept a message; it is on disk when this returns, and will have exactly one outcome.
+
+        Args:
+            channel: The conversation's key, any text.
+            text: What the person said.
+            message_id: The idempotency key, a UUID: the same one again changes nothing.
+            author: Who said it; text of named authors is fenced, so that nobody can speak for another.
+            trust: How far the author is trusted; external text is always fenced.
+            busy: What to do when the channel is busy.
+            deadline: When the message expires if its turn has not begun.
+
+        Raises:
+            InvalidMessage: The message or the channel's name cannot be accepted.
+            MailboxFull: The channel has as many messages waiting as it may.
+            ChannelSuspended: The channel takes nothing until it is resumed.
+            StoreError: The message could not be kept.
+            EngineClosed: The engine is draining.
+        """
+        _, receipt = await self._accept(
+            channel, text, message_id=message_id, author=author, trust=trust, busy=busy, deadline=deadline
+        )
+        return receipt
+
+    async def ask(
+        self,
+        channel: str,
+        text: str,
+        *,
+        message_id: str | uuid.UUID | None = None,
+        author: Author | None = None,
+        trust: Trust = Trust.MEMBER,
+        busy: BusyPolicy = BusyPolicy.QUEUE,
+        deadline: datetime | None = None,
+        on_cancel: OnCancel = "interrupt",
+    ) -> Reply:
+        """Accept a message and wait for its answer.
+
+        Args:
+            channel: As for ``post``, like all that is not named here.
+            text: As for ``post``.
+            message_id: As for ``post``; with a known id, the first outcome is given.
+            author: As for ``post``.
+            trust: As for ``post``.
+            busy: As for ``post``.
+            deadline: As for ``post``.
+            on_cancel: What cancelling this call does: ``interrupt`` withdraws the message or interrupts its turn,
+                ``detach`` leaves it alone.
+
+        Raises:
+            TurnFailed: The message ended without an answer; carries the outcome.
+            TurnTimedOut: One of its clocks ran out.
+            InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
+        """
+        known, _ = await self._accept(
+            channel, text, message_id=message_id, author=author, trust=trust, busy=busy, deadline=deadline
+        )
+        try:
+            return answer(await self._outcome_of(known))
+        except trio.Cancelled:
+            if on_cancel == "interrupt":
+                self._withdraw_soon(known, "the caller was cancelled")
+            raise
+
+    async def outcome(self, message_id: str | uuid.UUID) -> Outcome:
+        """Wait for a message's end; also for a message of an earlier run.
+
+        Raises:
+            InvalidMessage: No such message was accepted, or it is older than the store remembers.
+            EngineClosed: The engine closed before the end; the message runs again at the next start.
+        """
+        key = str(message_id)
+        known = self._supervisor.find(key) or await self._services.store.message(key)
+        if known is None:
+            raise InvalidMessage(f"no message {key} is known")
+        return await self._outcome_of(known)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        channel: str,
+        text: str,
+        *,
+        message_id: str | uuid.UUID | None = None,
+        author: Author | None = None,
+        trust: Trust = Trust.MEMBER,
+        busy: BusyPolicy = BusyPolicy.QUEUE,
+        deadline: datetime | None = None,
+        on_cancel: OnCancel = "interrupt",
+    ) -> AsyncIterator[Stream]:
+        """Accept a message and give its events as they come; iterate over what the block gets, then see its ``reply``.
+
+        Leaving the block before the end does what ``on_cancel`` says. Arguments and errors are those of ``ask``; the
+        errors of a turn come from ``reply``.
+        """
+        async with self._services.hub.subscribe(check_channel(channel)) as subscription:
+            known, receipt = await self._accept(
+                channel, text, message_id=message_id, author=author, trust=trust, busy=busy, deadline=deadline
+            )
+            stream = Stream(receipt.message_id, subscription)
+            if isinstance(known, StoredMessage) and known.outcome is not None:
+                stream.outcome = known.outcome
+            try:
+                yield stream
+            finally:
+                if stream.outcome is None and on_cancel == "interrupt":
+                    self._withdraw_soon(known, "the stream was left")
+
+    def subscribe(self, channel: str | None = None, *, since: str | None = None) -> Subscription:
+        """Subscribe to a channel's events, or with None to all; an async context manager and iterator.
+
+        Args:
+            channel: None for every channel.
+            since: The cursor of the last event seen; events after it that the ring still holds come first, and a
+                ``Lagged`` before them when some are lost.
+        """
+        return self._services.hub.subscribe(channel, since=since)
+
+    # -- channels
+
+    async def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
+        """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
+        await trio.lowlevel.checkpoint()
+        actor = self._supervisor.actors.get(channel)
+        stopped = actor is not None and actor.stop_turn(Stop(OutcomeKind.CANCELLED, reason))
+        if stopped:
+            self._services.record("operator.interrupt", channel=channel, reason=reason)
+        return stopped
+
+    async def clear(self, channel: str) -> bool:
+        """Forget the channel's conversation once its running turn has ended; False when there is none.
+
+        Messages that wait run in the new session.
+        """
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                cleared = await actor.session.clear(claim)
+                if cleared:
+                    await self._services.driver.retire(channel, "cleared")
+        self._services.record("operator.clear", channel=channel, cleared=cleared)
+        return cleared
+
+    async def set_model(self, channel: str, model: str) -> None:
+        """Choose the channel's model from its next turn on.
+
+        Raises:
+            SettingsError: The model is none of the setting ``models``.
+        """
+        self.settings.check_model(model)
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                await actor.session.set_model(claim, model)
+        self._services.record("operator.set_model", channel=channel, model=model)
+
+    async def resume(self, channel: str) -> bool:
+        """Lift a channel's suspension; False when it was not suspended."""
+        await trio.lowlevel.checkpoint()
+        resumed = self._supervisor.resume(channel)
+        if resumed:
+            self._services.record("operator.resume", channel=channel)
+        return resumed
+
+    async def session(self, channel: str) -> SessionSnapshot | None:
+        """The channel's session as stored; None when it has none."""
+        snapshot = await self._services.store.snapshot(check_channel(channel))
+        return snapshot if snapshot is not None and snapshot.session_id is not None else None
+
+    async def sessions(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
+        """A page of sessions by channel name, those after the given name."""
+        return await self._services.store.snapshots(after=after, limit=limit)
+
+    # -- the engine
+
+    def status(self) -> EngineStatus:
+        """What the engine is doing at this moment."""
+        supervisor = self._supervisor
+        return EngineStatus(
+            run_id=self._services.hub.run_id,
+            closing=supervisor.closing,
+            live_channels=len(supervisor.actors),
+            running_turns=self._services.turn_slots.held,
+            waiting_for_slot=self._services.turn_slots.waiting,
+            queued_messages=depths(supervisor.actors.values()),
+            subscribers=self._services.hub.subscriptions,
+            suspended=dict(supervisor.suspended),
+            audit_problem=self._audit.problem,
+        )
+
+    async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - how long turns may go on
+        """Take no new messages and let running turns end; leaving the engine's block does this too.
+
+        Args:
+            timeout: Seconds for running turns, the setting ``drain_timeout`` by default; then they are cut, and run
+                again at the next start, like everything that still waits.
+        """
+        if not self._supervisor.closing:
+            self._services.record("engine.draining")
+        await self._supervisor.drain(self.settings.drain_timeout if timeout is None else timeout)
+
+    # -- helpers
+
+    async def _accept(
+        self,
+        channel: str,
+        text: str,
+        *,
+        message_id: str | uuid.UUID | None,
+        author: Author | None,
+        trust: Trust,
+        busy: BusyPolicy,
+        deadline: datetime | None,
+    ) -> tuple[Entry | StoredMessage, Receipt]:
+        services = self._services
+        message = new_message(
+            channel,
+            text,
+            message_id=message_id,
+            author=author,
+            trust=trust,
+            busy=busy,
+            deadline=deadline,
+            now=services.now(),
+            max_bytes=services.settings.max_message_bytes,
+        )
+        known, receipt = await self._supervisor.accept(message)
+        if isinstance(known, Entry) and known.message.accepted_at is message.accepted_at:
+            _record_acceptance(services, known.message, receipt)
+        return known, receipt
+
+    async def _outcome_of(self, known: Entry | StoredMessage) -> Outcome:
+        if isinstance(known, Entry):
+            await known.ended.wait()
+        if known.outcome is None:
+            raise EngineClosed("the engine closed before the message ended; it runs at the next start")
+        return known.outcome
+
+    def _withdraw_soon(self, known: Entry | StoredMessage, reason: str) -> None:
+        if isinstance(known, Entry):
+            self._supervisor.nursery.start_soon(self._supervisor.withdraw, known, reason)
+
+
+def _record_acceptance(services: Services, message: Message, receipt: Receipt) -> None:
+    services.record(
+        "message.accepted",
+        channel=message.channel,
+        message=message.message_id,
+        sequence=receipt.sequence,
+        position=receipt.position,
+        author=message.author.name if message.author else None,
+        trust=message.trust.value,
+        **text_fields(message.text, content=services.settings.audit_content),
+    )
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings | None = None, *, driver: Driver | None = None) -> AsyncIterator[Engine]:
+    """Open an engine for the block; leaving the block drains it.
+
+    Args:
+        settings: ``Settings.load()`` by default.
+        driver: Runs the turns instead of the Claude CLI.
+
+    Raises:
+        CLINotFound: There is no usable CLI.
+        PersonalityError: The persona cannot be read.
+        StoreLocked: Another engine owns the state directory.
+        StoreError: The store cannot be opened.
+    """
+    settings = settings or Settings.load()
+    run_id = uuid.uuid4().hex
+    async with AsyncExitStack() as rooms:
+        prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
+        store = await rooms.enter_async_context(open_sqlite_store(settings.state_dir, owner=run_id, now=_now))
+        audit = await rooms.enter_async_context(_audit(settings, store, run_id))
+        hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now)
+        rooms.callback(hub.close)
+        driver = driver or await rooms.enter_async_context(open_residency(settings, run_id, audit.record))
+        services = Services(
+            settings=settings,
+            store=store,
+            driver=driver,
+            hub=hub,
+            record=audit.record,
+            turn_slots=Slots(settings.turn_slots),
+            persona=Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt)),
+            now=_now,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+        last_sequence = await store.last_sequence()
+        _announce_start(audit.record, settings, store)
+        error: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            engine = Engine(services, Supervisor(services, nursery, last_sequence, random.random), audit)
+            try:
+                yield engine
+            except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery's exception group
+                error = caught
+            finally:
+                with trio.CancelScope(shield=True):
+                    await engine.drain()
+                nursery.cancel_scope.cancel()
+        if error is not None:
+            raise error
+
+
+@asynccontextmanager
+async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIterator[AuditLog]:
+    """Open the audit log for the block. The store keeps its head, so that a cut tail shows at the next start."""
+    note = await store.note(AUDIT_HEAD)
+    known = Head(**note) if note is not None else None
+    try:
+        audit = open_audit(
+            settings.audit_file, run_id=run_id, clock=_now, content=settings.audit_content, known_head=known
+        )
+    except OSError as problem:
+        raise StoreError(f"the audit log {settings.audit_file} cannot be opened: {problem}") from problem
+    try:
+        yield audit
+    finally:
+        with trio.CancelScope(shield=True):
+            audit.record("engine.closed")
+            await audit.aclose()
+            await store.put_note(AUDIT_HEAD, attrs.asdict(audit.head))
+
+
+def _announce_start(record: Recorder, settings: Settings, store: SQLiteStore) -> None:
+    record("engine.started", version=__version__, state_dir=str(settings.state_dir.resolve()))
+    if store.set_aside is not None:
+        record("store.set_aside", path=str(store.set_aside), reason="the store was damaged")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,170 @@
+"""Every error that the package raises on purpose.
+
+One root, ``EchoActorsError``; where a builtin says the same, the class derives from it too, so that code written
+against builtins keeps working. Each error has fields for programs and a text that says what to do for people.
+
+The classes are attrs classes without slots: the builtin bases bring layouts that slots cannot be mixed with.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from echo_actors.models import Clock, Outcome
+
+
+class EchoActorsError(Exception):
+    """The root of all errors of this package."""
+
+
+@attrs.define(slots=False, eq=False)
+class SettingsError(EchoActorsError, ValueError):
+    """A setting is unknown or its value cannot be used. Raised before anything is started."""
+
+    reason: str
+    name: str = ""
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
+        return f"{self.reason}{hint}"
+
+
+@attrs.define(slots=False, eq=False)
+class PersonalityError(SettingsError, FileNotFoundError):
+    """The personality folder is missing, empty, or has a file that cannot be read."""
+
+    path: str = ""
+
+
+@attrs.define(slots=False, eq=False)
+class CLINotFound(EchoActorsError, FileNotFoundError):
+    """No usable Claude CLI. Not raised for a CLI that starts and then fails: that is ``CLIFailed``."""
+
+    reason: str
+    searched: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" Looked in: {', '.join(self.searched)}." if self.searched else ""
+        return (
+            f"{self.reason}{where} Install it with `pip install 'echo-actors[claude]'` or "
+            "`npm install -g @anthropic-ai/claude-code`, or name it with CLAUDE_BIN."
+        )
+
+
+@attrs.define(slots=False, eq=False)
+class CLIFailed(EchoActorsError, RuntimeError):
+    """The CLI ended, or stopped obeying, before it gave a result.
+
+    Attributes:
+        exit_code: Negative for a signal, None while the process had not ended.
+        stderr_tail: The last of what it said on stderr.
+    """
+
+    reason: str
+    exit_code: int | None = None
+    stderr_tail: str = ""
+
+    def __str__(self) -> str:
+        code = "" if self.exit_code is None else f" (exit code {self.exit_code})"
+        said = f": {self.stderr_tail.strip()[-500:]}" if self.stderr_tail.strip() else ""
+        return f"{self.reason}{code}{said}"
+
+
+@attrs.define(slots=False, eq=False)
+class InvalidMessage(EchoActorsError, ValueError):
+    """A message or a channel's name cannot be accepted as it is. Nothing was stored."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class MailboxFull(EchoActorsError):
+    """The channel has as many messages waiting as it may. Nothing was stored; try again later.
+
+    Attributes:
+        depth: How many are waiting.
+        limit: How many may, the setting ``mailbox_size``.
+    """
+
+    channel: str
+    depth: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"channel {self.channel!r} has {self.depth} of at most {self.limit} messages waiting; try again later"
+
+
+@attrs.define(slots=False, eq=False)
+class EngineClosed(EchoActorsError, RuntimeError):
+    """The engine is draining or closed and takes no new work."""
+
+    reason: str = "the engine is closing and takes no new messages"
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class StoreError(EchoActorsError, RuntimeError):
+    """The store could not do what was asked; nothing of that request was stored."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class StoreLocked(StoreError):
+    """Another engine owns the state directory.
+
+    Attributes:
+        pid: The owner's process id, 0 when it could not be read.
+    """
+
+    pid: int = 0
+
+
+@attrs.define(slots=False, eq=False)
+class StoreFull(StoreError):
+    """The disk, or the store's own limit, is full. Acceptance resumes when there is room."""
+
+
+@attrs.define(slots=False, eq=False)
+class StaleRevision(StoreError):
+    """A write was based on an older revision than the stored one, or came from an engine that lost its claim."""
+
+
+@attrs.define(slots=False, eq=False)
+class TurnFailed(EchoActorsError, RuntimeError):
+    """A message ended without an answer. Never raised for a message that was not accepted."""
+
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return f"{self.outcome.kind.value.replace('_', ' ')}: {self.outcome.reason or 'no reason was given'}"
+
+
+@attrs.define(slots=False, eq=False)
+class TurnTimedOut(TurnFailed, TimeoutError):
+    """One of the message's clocks ran out; ``clock`` names it."""
+
+    @property
+    def clock(self) -> Clock | None:
+        """The clock that ran out."""
+        return self.outcome.clock
+
+
+@attrs.define(slots=False, eq=False)
+class ChannelSuspended(EchoActorsError, RuntimeError):
+    """The channel's actor failed too often and takes nothing until it is resumed."""
+
+    channel: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"channel {self.channel!r} is suspended: {self.reason}; resume it with engine.resume()"

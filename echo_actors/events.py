@@ -1,0 +1,127 @@
+"""What a subscriber sees.
+
+Every event carries its channel, the message and the turn it belongs to (empty when it belongs to none; a turn may serve
+several messages), the time it was published (UTC) and an opaque cursor: give the last one seen to ``subscribe(since=...)`` to go on from there.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from echo_actors.models import Block, Outcome
+
+_UNPUBLISHED = datetime.fromtimestamp(0, UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """The base of all events."""
+
+    channel: str
+    message_id: str = ""
+    turn_id: str = ""
+    time: datetime = _UNPUBLISHED
+    cursor: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Accepted(Event):
+    """A message is on disk and waits for its turn."""
+
+    sequence: int
+    position: int
+
+
+@attrs.frozen(kw_only=True)
+class TurnStarted(Event):
+    """The message was given to the CLI."""
+
+    attempt: int
+
+
+@attrs.frozen(kw_only=True)
+class TextDelta(Event):
+    """A part of a text block that is still being written; needs the setting ``stream_deltas``."""
+
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class BlockFinished(Event):
+    """A block of the answer is complete."""
+
+    block: Block
+
+
+@attrs.frozen(kw_only=True)
+class ToolStarted(Event):
+    """The assistant began to use a tool."""
+
+    tool: str
+    tool_use_id: str
+    input: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class ToolFinished(Event):
+    """A tool gave its result."""
+
+    tool_use_id: str
+    is_error: bool
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class PermissionAsked(Event):
+    """The CLI asks whether a tool may be used; the turn's idle clock pauses until it is answered."""
+
+    request_id: str
+    tool: str
+    input: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class SessionChanged(Event):
+    """The channel's session, model or persona changed, and why."""
+
+    session_id: str | None
+    previous: str | None
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Retrying(Event):
+    """Something failed and is tried again, by the CLI or by the engine."""
+
+    reason: str
+    attempt: int
+    delay: float
+
+
+@attrs.frozen(kw_only=True)
+class Lagged(Event):
+    """Events before this one were lost to this subscriber.
+
+    Attributes:
+        missed: How many; an upper bound where the ring no longer knows them, -1 when nothing is known.
+    """
+
+    missed: int
+
+
+@attrs.frozen(kw_only=True)
+class TurnEnded(Event):
+    """The message's one end."""
+
+    outcome: Outcome
+
+
+@attrs.frozen(kw_only=True)
+class UnknownFrame(Event):
+    """The CLI said something that this version does not know, or a line that could not be read."""
+
+    kind: str
+    data: dict[str, Any]

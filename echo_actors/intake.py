@@ -1,0 +1,84 @@
+"""What may come in: checks on channels and messages, before anything is stored."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from echo_actors.errors import InvalidMessage
+from echo_actors.models import Author, BusyPolicy, Message, Trust
+
+MAX_CHANNEL_BYTES = 1024
+"""The longest name of a channel, in bytes of UTF-8. Names end up in every audit record."""
+
+
+def check_channel(channel: str) -> str:
+    """Give the channel's name back if it is usable: any text, of reasonable length.
+
+    Raises:
+        InvalidMessage: It is not.
+    """
+    size = _size(channel, "a channel's name")
+    if not channel or size > MAX_CHANNEL_BYTES:
+        raise InvalidMessage(f"a channel's name has 1 to {MAX_CHANNEL_BYTES} bytes; this one has {size}")
+    return channel
+
+
+def new_message(
+    channel: str,
+    text: str,
+    *,
+    message_id: str | uuid.UUID | None,
+    author: Author | None,
+    trust: Trust,
+    busy: BusyPolicy,
+    deadline: datetime | None,
+    now: datetime,
+    max_bytes: int,
+) -> Message:
+    """A message that may be accepted; its sequence is not yet given.
+
+    Raises:
+        InvalidMessage: Something about it cannot be accepted; the text says what.
+    """
+    size = _size(text, "a message")
+    if not text.strip():
+        raise InvalidMessage("the message is empty")
+    if size > max_bytes:
+        raise InvalidMessage(
+            f"the message has {size} bytes, at most {max_bytes} are accepted (setting max_message_bytes)"
+        )
+    if deadline is not None and deadline.tzinfo is None:
+        raise InvalidMessage("the deadline has no time zone; give an aware datetime")
+    return Message(
+        message_id=_canonical_id(message_id),
+        channel=check_channel(channel),
+        text=text,
+        sequence=0,
+        accepted_at=now,
+        author=author,
+        trust=Trust(trust),
+        busy=BusyPolicy(busy),
+        deadline=deadline,
+    )
+
+
+def _canonical_id(message_id: str | uuid.UUID | None) -> str:
+    if message_id is None:
+        return str(uuid.uuid4())
+    try:
+        # The CLI takes a message's key only in this form.
+        return str(uuid.UUID(str(message_id)))
+    except ValueError:
+        raise InvalidMessage(
+            f"message_id must be a UUID, not {message_id!r}; uuid.uuid5 makes one of any key"
+        ) from None
+
+
+def _size(text: object, what: str) -> int:
+    if not isinstance(text, str):
+        raise InvalidMessage(f"{what} is text, not {type(text).__name__}")
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidMessage(f"{what} has half of a surrogate pair in it, which no encoding can carry") from None

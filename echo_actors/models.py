@@ -1,0 +1,187 @@
+"""The values that pass through every room: messages, replies and outcomes.
+
+All are immutable. Times are aware ``datetime`` values in UTC; durations are seconds unless the name says
+milliseconds; money is US dollars.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+
+class Trust(enum.StrEnum):
+    """How far a message's author is trusted; policy and fencing follow from it."""
+
+    OWNER = "owner"
+    MEMBER = "member"
+    EXTERNAL = "external"
+
+
+class BusyPolicy(enum.StrEnum):
+    """What a message does when its channel is busy with another turn."""
+
+    QUEUE = "queue"
+    STEER = "steer"
+    COLLECT = "collect"
+    INTERRUPT = "interrupt"
+
+
+class FullPolicy(enum.StrEnum):
+    """What happens to a message that finds its channel's mailbox full."""
+
+    REJECT = "reject"
+    WAIT = "wait"
+    DROP_OLDEST = "drop_oldest"
+
+
+class Clock(enum.StrEnum):
+    """The clocks of a message; each has a setting ``<clock>_timeout`` in seconds."""
+
+    QUEUE = "queue"
+    START = "start"
+    FIRST_EVENT = "first_event"
+    IDLE = "idle"
+    TOTAL = "total"
+    TEARDOWN = "teardown"
+
+
+class OutcomeKind(enum.StrEnum):
+    """The ways in which an accepted message can end; each message has exactly one."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    DROPPED = "dropped"
+    DEAD_LETTERED = "dead_lettered"
+
+
+@attrs.frozen
+class Author:
+    """Who wrote a message, as the chat platform names them. Both parts are a stranger's text."""
+
+    name: str
+    id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Message:
+    """One accepted input of a channel.
+
+    Attributes:
+        message_id: A UUID chosen by the caller or the engine; the idempotency key.
+        sequence: The place in the engine's order of acceptance.
+        deadline: When the message expires if its turn has not begun.
+    """
+
+    message_id: str
+    channel: str
+    text: str
+    sequence: int
+    accepted_at: datetime
+    author: Author | None = None
+    trust: Trust = Trust.MEMBER
+    busy: BusyPolicy = BusyPolicy.QUEUE
+    deadline: datetime | None = None
+
+
+@attrs.frozen
+class Usage:
+    """The tokens of one turn, as the CLI counted them over all models it used."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Spent:
+    """What a turn took, whether it was answered or not.
+
+    Attributes:
+        cost_usd: Of this turn alone.
+        context_tokens: The size of the conversation as the model last saw it, 0 when it was not asked.
+    """
+
+    usage: Usage = Usage()
+    cost_usd: float = 0.0
+    duration_ms: int = 0
+    context_tokens: int = 0
+
+
+@attrs.frozen
+class Block:
+    """One finished piece of the assistant's output.
+
+    Attributes:
+        kind: ``text``, ``thinking``, ``tool_use``, or another content type of the Messages API.
+        text: The text of a text or thinking block, else empty.
+        name: The tool of a ``tool_use`` block.
+        data: The tool's input, or the raw block of an unknown kind.
+    """
+
+    kind: str
+    text: str = ""
+    name: str | None = None
+    data: dict[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """What the assistant answered.
+
+    Attributes:
+        text: The assistant's text blocks, stripped, joined by a blank line.
+        turn_id: Common to all messages that one turn answered.
+        cost_usd: The cost of the turn, not of the session.
+        context_tokens: The size of the conversation as the model last saw it.
+    """
+
+    text: str
+    blocks: tuple[Block, ...] = ()
+    session_id: str
+    turn_id: str
+    model: str = ""
+    usage: Usage = Usage()
+    cost_usd: float = 0.0
+    duration_ms: int = 0
+    context_tokens: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """The one announced end of a message.
+
+    Attributes:
+        reason: What happened, in words for people.
+        clock: The clock that ran out, for ``timed_out`` and ``expired``.
+        error: The kind of failure, for programs, such as ``authentication_failed``.
+        attempts: How often the message was started.
+    """
+
+    kind: OutcomeKind
+    reason: str = ""
+    clock: Clock | None = None
+    reply: Reply | None = None
+    error: str | None = None
+    attempts: int = 0
+
+
+@attrs.frozen
+class Receipt:
+    """The proof that a message was accepted and is on disk.
+
+    Attributes:
+        position: How many messages of the channel were ahead of it, running one included.
+    """
+
+    message_id: str
+    sequence: int
+    position: int

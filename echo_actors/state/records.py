@@ -1,0 +1,105 @@
+"""What the store keeps: messages with their ends, and a snapshot of each channel's session."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import attrs
+
+from echo_actors.models import Message, Outcome, Spent
+
+
+@attrs.frozen
+class Claim:
+    """The right to write a channel's records.
+
+    One engine owns a whole SQLite store, so there it is a constant. In a store shared by hosts it is a lease: the
+    epoch is a fencing token, and a write under an older epoch than the stored one is refused as stale.
+    """
+
+    owner: str
+    epoch: int
+
+
+@attrs.frozen(kw_only=True)
+class SessionSnapshot:
+    """What the engine knows of a channel between turns.
+
+    The fields from ``session_id`` to ``context_tokens`` keep the names of Echo-Core's record.
+
+    Attributes:
+        session_id: The CLI's conversation; None before the first turn and after ``clear``.
+        model: The model chosen for the channel.
+        duration_ms: The sum over all turns, like the totals.
+        context_tokens: Of the last turn.
+        revision: Rises by one with each write; a write must name the revision it was based on.
+        working_dir: Where the CLI ran; its transcript can be found only from there.
+        persona_hash: SHA-256 of the system prompt that the session was started with.
+    """
+
+    channel: str
+    session_id: str | None
+    model: str
+    created_at: datetime
+    last_message_at: datetime
+    message_count: int = 0
+    total_input_tokens: int = 0
+    total_output_tokens: int = 0
+    total_cost_usd: float = 0.0
+    duration_ms: int = 0
+    context_tokens: int = 0
+    total_cache_read_tokens: int = 0
+    total_cache_creation_tokens: int = 0
+    revision: int = 0
+    working_dir: str = ""
+    persona_hash: str = ""
+
+    def after_turn(self, spent: Spent, *, session_id: str | None, messages: int, now: datetime) -> SessionSnapshot:
+        """The snapshot after a turn that ended so many messages; the revision is the store's to raise."""
+        return attrs.evolve(
+            self,
+            session_id=session_id,
+            last_message_at=now,
+            message_count=self.message_count + messages,
+            total_input_tokens=self.total_input_tokens + spent.usage.input_tokens,
+            total_output_tokens=self.total_output_tokens + spent.usage.output_tokens,
+            total_cache_read_tokens=self.total_cache_read_tokens + spent.usage.cache_read_tokens,
+            total_cache_creation_tokens=self.total_cache_creation_tokens + spent.usage.cache_creation_tokens,
+            total_cost_usd=self.total_cost_usd + spent.cost_usd,
+            duration_ms=self.duration_ms + spent.duration_ms,
+            context_tokens=spent.context_tokens or self.context_tokens,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class StoredMessage:
+    """A message as the store has it.
+
+    Attributes:
+        attempts: How often it was started, over all runs of the program.
+        turn_id: The uuid under which it was last given to the CLI.
+        session_id: The session it was last started in; kept before the start, so that a crash in a first turn can
+            be recovered.
+        outcome: None while it has not ended.
+    """
+
+    message: Message
+    attempts: int = 0
+    turn_id: str | None = None
+    session_id: str | None = None
+    outcome: Outcome | None = None
+    ended_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class End:
+    """A message's end, to be stored."""
+
+    message_id: str
+    outcome: Outcome
+    ended_at: datetime
+
+
+Note = dict[str, Any]
+"""A small fact that the engine keeps across runs, such as the head of the audit log: plain JSON."""

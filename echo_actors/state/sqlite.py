@@ -1,0 +1,224 @@
+"""The default store: one SQLite database in the state directory, owned by one engine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import attrs
+import trio
+
+from echo_actors.errors import StaleRevision, StoreError
+from echo_actors.models import Message
+from echo_actors.state import statements
+from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
+from echo_actors.state.damage import is_damaged, set_aside
+from echo_actors.state.lock import DirectoryLock, lock_directory
+from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage
+from echo_actors.state.schema import connect
+from echo_actors.state.writer import Writer
+
+DATABASE_NAME = "store.sqlite3"
+
+FORGET_BATCH = 500
+"""How many messages are dropped in one transaction, so that the writes of running turns get in between."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def open_sqlite_store(
+    state_dir: Path, *, owner: str, now: Callable[[], datetime], max_pages: int | None = None
+) -> AsyncIterator[SQLiteStore]:
+    """Own a state directory and open the store in it; both end with the block.
+
+    Args:
+        state_dir: The directory, which is made if it does not exist.
+        owner: The engine's name in claims.
+        now: The time, for the lock's text and the name of a store that is set aside.
+        max_pages: The most pages of 4 KiB that the database may have; without limit by default.
+
+    Raises:
+        StoreLocked: Another engine owns the directory.
+        StoreFull: There is no room to open it.
+        StoreError: It cannot be read or written, or belongs to another program or a newer version of this one.
+    """
+    lock = lock_directory(state_dir, now=now())
+    opening = _Opening(state_dir / DATABASE_NAME, now, max_pages)
+    writer = Writer(opening, last=statements.mark_clean)
+    try:
+        await writer.start()
+    except BaseException:
+        lock.release()
+        raise
+    store = SQLiteStore(writer, lock, Claim(owner, opening.epoch), opening.set_aside)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@attrs.define(eq=False)
+class _Opening:
+    """Opens the database in the writer's thread, and remembers what came of it."""
+
+    path: Path
+    now: Callable[[], datetime]
+    max_pages: int | None
+    epoch: int = 0
+    set_aside: Path | None = None
+
+    def __call__(self) -> sqlite3.Connection:
+        try:
+            if is_damaged(self.path):
+                self.set_aside = set_aside(self.path, self.now())
+        except OSError as problem:
+            raise StoreError(
+                f"{self.path} cannot be read: {problem.strerror}; make it readable and writable for this user"
+            ) from problem
+        connection = connect(self.path, max_pages=self.max_pages)
+        try:
+            self.epoch = statements.open_run(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@attrs.define(eq=False)
+class SQLiteStore:
+    """The Store Protocol on SQLite; made by ``open_sqlite_store``.
+
+    Attributes:
+        set_aside: Where a damaged database was moved when this store was opened, to be announced.
+    """
+
+    _writer: Writer
+    _lock: DirectoryLock
+    _claim: Claim
+    set_aside: Path | None
+    _codec: Codec = attrs.field(factory=make_codec, init=False)
+
+    async def claim(self, channel: str) -> Claim:  # noqa: ARG002 - one claim holds for all channels here
+        """Give the one claim of this run."""
+        await trio.lowlevel.checkpoint()
+        return self._claim
+
+    async def accept(self, message: Message) -> StoredMessage | None:
+        """Keep a new message, or give the stored one of that id."""
+        row = (message.sequence, message.message_id, message.channel, self._codec.message.encode(message))
+        known = await self._writer.run(lambda connection: statements.accept(connection, row))
+        return None if known is None else self._stored(known)
+
+    async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
+        """Count one more attempt for each message; a ``StoreError`` if one has ended or is unknown."""
+        self._check(claim)
+        rows = [(turn_id, session_id, message_id) for message_id in message_ids]
+        await self._writer.run(lambda connection: statements.start(connection, rows))
+
+    async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
+        """Take back the counted attempt of messages that have not ended."""
+        self._check(claim)
+        ids = tuple(message_ids)
+        await self._writer.run(lambda connection: statements.unstart(connection, ids))
+
+    async def finish(
+        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
+    ) -> SessionSnapshot | None:
+        """Keep the ends of messages and the snapshot they led to; a ``StoreError`` if a message is unknown."""
+        self._check(claim)
+        encode = self._codec.outcome.encode
+        rows = [(end.outcome.kind.value, encode(end.outcome), _micros(end.ended_at), end.message_id) for end in ends]
+        saved = None if snapshot is None else attrs.evolve(snapshot, revision=snapshot.revision + 1)
+        row = None if saved is None else self._row(saved)
+        await self._writer.run(lambda connection: statements.finish(connection, rows, row))
+        return saved
+
+    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
+        """Keep a snapshot by itself."""
+        self._check(claim)
+        saved = attrs.evolve(snapshot, revision=snapshot.revision + 1)
+        row = self._row(saved)
+        await self._writer.run(lambda connection: statements.save(connection, row))
+        return saved
+
+    async def message(self, message_id: str) -> StoredMessage | None:
+        """A message by its id."""
+        row = await self._writer.run(lambda connection: statements.message(connection, message_id))
+        return None if row is None else self._stored(row)
+
+    async def unfinished(self, channel: str, *, after: int, limit: int) -> list[StoredMessage]:
+        """A page of a channel's messages that have not ended."""
+        rows = await self._writer.run(lambda connection: statements.unfinished(connection, channel, after, limit))
+        return [self._stored(row) for row in rows]
+
+    async def unfinished_channels(self) -> list[tuple[str, int]]:
+        """Channels that have messages without an outcome, and how many."""
+        return await self._writer.run(statements.unfinished_channels)
+
+    async def snapshot(self, channel: str) -> SessionSnapshot | None:
+        """A channel's snapshot."""
+        body = await self._writer.run(lambda connection: statements.snapshot(connection, channel))
+        return None if body is None else self._codec.snapshot.decode(body)
+
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
+        """A page of snapshots of channels with a session."""
+        bodies = await self._writer.run(lambda connection: statements.snapshots(connection, after, limit))
+        return [self._codec.snapshot.decode(body) for body in bodies]
+
+    async def forget(self, *, before: datetime) -> int:
+        """Drop ended messages from before a time, in transactions of ``FORGET_BATCH``."""
+        limit, total = _micros(before), 0
+        while True:
+            dropped = await self._writer.run(lambda connection: statements.forget(connection, limit, FORGET_BATCH))
+            total += dropped
+            if dropped < FORGET_BATCH:
+                return total
+
+    async def note(self, key: str) -> Note | None:
+        """A kept fact."""
+        value = await self._writer.run(lambda connection: statements.note(connection, key))
+        return None if value is None else decode_note(value)
+
+    async def put_note(self, key: str, value: Note) -> None:
+        """Keep a fact in place of the one of that key."""
+        data = encode_note(value)
+        await self._writer.run(lambda connection: statements.put_note(connection, key, data))
+
+    async def last_sequence(self) -> int:
+        """The highest sequence ever given to a message."""
+        return await self._writer.run(statements.last_sequence)
+
+    async def aclose(self) -> None:
+        """Finish what was asked, mark the store as properly closed, and give the directory up.
+
+        Raises:
+            StoreError: The disk did not take the writes in time; the directory stays locked until the process ends.
+        """
+        await self._writer.aclose()
+        self._lock.release()
+
+    def _check(self, claim: Claim) -> None:
+        if claim != self._claim:
+            raise StaleRevision(f"the claim of {claim.owner!r} (epoch {claim.epoch}) is not of this run of the engine")
+
+    def _row(self, saved: SessionSnapshot) -> tuple[str, int, str | None, bytes]:
+        return (saved.channel, saved.revision, saved.session_id, self._codec.snapshot.encode(saved))
+
+    def _stored(self, row: statements.Row) -> StoredMessage:
+        body, attempts, turn_id, session_id, outcome, ended_at = row
+        return StoredMessage(
+            message=self._codec.message.decode(body),
+            attempts=attempts,
+            turn_id=turn_id,
+            session_id=session_id,
+            outcome=None if outcome is None else self._codec.outcome.decode(outcome),
+            ended_at=None if ended_at is None else _EPOCH + timedelta(microseconds=ended_at),
+        )
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)

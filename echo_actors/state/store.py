@@ -1,0 +1,81 @@
+"""The store's Protocol: what an engine asks of the place where its records are kept.
+
+Every method is one transaction: done and on disk when it returns, or not done at all. A request is handed over before
+the first await, so that the order of calls is the order of writes. Cancelling the caller does not undo a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from echo_actors.models import Message
+from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage
+
+
+class Store(Protocol):
+    """Where messages, outcomes and snapshots are kept.
+
+    All methods raise ``StoreFull`` when there is no room and ``StoreError`` for every other failure to read or write.
+    """
+
+    async def claim(self, channel: str) -> Claim:
+        """Take the right to write this channel's records, to be given to the writes below."""
+
+    async def accept(self, message: Message) -> StoredMessage | None:
+        """Keep a new message; if its id is already known, change nothing and give the stored one."""
+
+    async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
+        """Count one more attempt for each message, before the CLI sees it.
+
+        Raises:
+            StaleRevision: Another owner has taken the channel since.
+        """
+
+    async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
+        """Take back the counted attempt of messages whose turn was cut by a drain."""
+
+    async def finish(
+        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
+    ) -> SessionSnapshot | None:
+        """Keep the ends of messages and, with it, the snapshot they led to; give the snapshot with its new revision.
+
+        An end for a message that already has one changes nothing: the first outcome stays.
+
+        Raises:
+            StaleRevision: The snapshot is not based on the stored revision, or another owner has taken the channel.
+        """
+
+    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
+        """Keep a snapshot by itself; raises as ``finish`` does."""
+
+    async def message(self, message_id: str) -> StoredMessage | None:
+        """A message by its id."""
+
+    async def unfinished(self, channel: str, *, after: int, limit: int) -> list[StoredMessage]:
+        """Messages of a channel without an outcome, by sequence, those after the given one."""
+
+    async def unfinished_channels(self) -> list[tuple[str, int]]:
+        """Channels that have messages without an outcome, and how many."""
+
+    async def snapshot(self, channel: str) -> SessionSnapshot | None:
+        """A channel's snapshot."""
+
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
+        """A page of snapshots of channels with a session, by channel name, those after the given name."""
+
+    async def forget(self, *, before: datetime) -> int:
+        """Drop ended messages from before a time, and with them their idempotency; give how many."""
+
+    async def note(self, key: str) -> Note | None:
+        """A kept fact."""
+
+    async def put_note(self, key: str, value: Note) -> None:
+        """Keep a fact in place of the one of that key."""
+
+    async def last_sequence(self) -> int:
+        """The highest sequence ever given to a message, 0 at first."""
+
+    async def aclose(self) -> None:
+        """Finish what was asked for and let go of the store."""

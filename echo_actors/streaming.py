@@ -1,0 +1,69 @@
+"""One message's events, as ``engine.stream`` gives them."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import attrs
+
+from echo_actors.actors.topic import Subscription
+from echo_actors.events import Event, Lagged, TurnEnded, TurnStarted
+from echo_actors.models import Outcome, OutcomeKind, Reply
+from echo_actors.errors import TurnFailed, TurnTimedOut
+
+
+@attrs.define(eq=False)
+class Stream:
+    """An async iterator over one message's events, the last of which is its ``TurnEnded``.
+
+    Attributes:
+        outcome: The message's end, once it was seen.
+    """
+
+    message_id: str
+    _subscription: Subscription
+    outcome: Outcome | None = None
+    _turns: set[str] = attrs.Factory(set)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while self.outcome is None:
+            event = await self._subscription.__anext__()
+            if not self._concerns(event):
+                continue
+            if isinstance(event, TurnStarted):
+                self._turns.add(event.turn_id)
+            elif isinstance(event, TurnEnded):
+                self.outcome = event.outcome
+            return event
+        raise StopAsyncIteration
+
+    @property
+    def reply(self) -> Reply:
+        """The answer, once the iteration has ended.
+
+        Raises:
+            TurnFailed: The message ended without an answer.
+            TurnTimedOut: One of its clocks ran out.
+            RuntimeError: The message has not ended yet.
+        """
+        if self.outcome is None:
+            raise RuntimeError("the turn has not ended; iterate to its end first")
+        return answer(self.outcome)
+
+    def _concerns(self, event: Event) -> bool:
+        return event.message_id == self.message_id or event.turn_id in self._turns or isinstance(event, Lagged)
+
+
+def answer(outcome: Outcome) -> Reply:
+    """The reply in an outcome.
+
+    Raises:
+        TurnTimedOut: A clock ran out.
+        TurnFailed: There is none for another reason.
+    """
+    if outcome.kind is OutcomeKind.ANSWERED and outcome.reply is not None:
+        return outcome.reply
+    raise (TurnTimedOut if outcome.kind is OutcomeKind.TIMED_OUT else TurnFailed)(outcome)

@@ -1,0 +1,1 @@
+"""Fakes and conformance kits that users of the package may use too."""
