@@ -16,11 +16,11 @@ import trio
 from echo_actors._version import __version__
 from echo_actors.actors.attempt import Stop
 from echo_actors.actors.mailbox import Entry
-from echo_actors.actors.services import Persona, Recorder, Services
+from echo_actors.actors.services import Persona, Services
 from echo_actors.actors.supervisor import Supervisor, depths
 from echo_actors.actors.topic import Hub, Subscription
 from echo_actors.admission.slots import Slots
-from echo_actors.audit import AuditLog, Head, open_audit, text_fields
+from echo_actors.audit import AuditLog, Head, Record, open_audit, text_fields
 from echo_actors.claude.driver import Driver
 from echo_actors.claude.residency import open_residency
 from echo_actors.errors import EngineClosed, InvalidMessage, StoreError
@@ -364,7 +364,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         audit = await rooms.enter_async_context(_audit(settings, store, run_id))
         hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now)
         rooms.callback(hub.close)
-        driver = driver or await rooms.enter_async_context(open_residency(settings, run_id, audit.record))
+        if driver is None:
+            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record))
         services = Services(
             settings=settings,
             store=store,
@@ -413,7 +414,7 @@ async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIt
             await store.put_note(AUDIT_HEAD, attrs.asdict(audit.head))
 
 
-def _announce_start(record: Recorder, settings: Settings, store: SQLiteStore) -> None:
+def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:
     record("engine.started", version=__version__, state_dir=str(settings.state_dir.resolve()))
     if store.set_aside is not None:
         record("store.set_aside", path=str(store.set_aside), reason="the store was damaged")

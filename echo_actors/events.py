@@ -1,7 +1,8 @@
 """What a subscriber sees.
 
-Every event carries its channel, the message and the turn it belongs to (empty when it belongs to none; a turn may serve
-several messages), the time it was published (UTC) and an opaque cursor: give the last one seen to ``subscribe(since=...)`` to go on from there.
+Every event carries its channel, the message and the turn it belongs to (empty when it belongs to none; a turn may
+serve several messages), the time it was published (UTC) and an opaque cursor: give the last one seen to
+``subscribe(since=...)`` to go on from there.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Self
 import attrs
 
 from echo_actors.actors.topic import Subscription
+from echo_actors.errors import TurnFailed, TurnTimedOut
 from echo_actors.events import Event, Lagged, TurnEnded, TurnStarted
 from echo_actors.models import Outcome, OutcomeKind, Reply
-from echo_actors.errors import TurnFailed, TurnTimedOut
 
 
 @attrs.define(eq=False)

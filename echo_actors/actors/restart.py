@@ -35,7 +35,7 @@ class RestartPolicy:
             self._crashes.popleft()
         if len(self._crashes) > INTENSITY:
             return None
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (len(self._crashes) - 1))
+        delay: float = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (len(self._crashes) - 1))
         return delay * (0.5 + self.jitter() / 2)
 
     def reset(self) -> None:

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 import attrs
 
 from echo_actors.actors.topic import Hub
 from echo_actors.admission.slots import Slots
+from echo_actors.audit import Record
 from echo_actors.claude.driver import Driver
 from echo_actors.settings import Settings
 from echo_actors.state.store import Store
-
-
-class Recorder(Protocol):
-    """Writes one step into the audit log."""
-
-    def __call__(self, event: str, **fields: str | float | bool | None) -> None:
-        """Record an event with flat fields."""
 
 
 @attrs.frozen
@@ -44,7 +37,7 @@ class Services:
     store: Store
     driver: Driver
     hub: Hub
-    record: Recorder
+    record: Record
     turn_slots: Slots
     persona: Persona
     now: Callable[[], datetime]

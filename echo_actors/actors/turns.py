@@ -11,7 +11,7 @@ from echo_actors.actors.clocks import TurnClocks
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
-from echo_actors.audit_record import text_fields
+from echo_actors.audit import text_fields
 from echo_actors.claude.driver import Launch, TurnRequest, TurnResult
 from echo_actors.events import Event, ToolFinished, ToolStarted
 from echo_actors.models import Clock, Outcome, Reply

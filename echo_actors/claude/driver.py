@@ -38,7 +38,6 @@ class TurnRequest:
         turn_id: The uuid of the message as the CLI sees it, its key for "already done".
         content: The text as the model shall see it, fenced if need be.
         established: Whether the session has had a turn before; a missing transcript is then a loss.
-        written: Whether the CLI has the message already and only the result is awaited.
     """
 
     channel: str
@@ -47,7 +46,6 @@ class TurnRequest:
     session_id: str
     established: bool
     launch: Launch
-    written: bool = False
 
 
 class Phase(enum.Enum):

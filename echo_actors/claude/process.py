@@ -7,12 +7,10 @@ output, or takes no more input. None of these raises in the nursery.
 
 from __future__ import annotations
 
-import signal
-import subprocess
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import structlog
@@ -20,9 +18,10 @@ import trio
 
 from echo_actors.claude.environment import ProcessMark
 from echo_actors.claude.process_tree import Identity
-from echo_actors.claude.termination import ProcessLimits, StopReport, Termination
+from echo_actors.claude.starting import exit_text, open_cli, pipe
+from echo_actors.claude.termination import How, ProcessLimits, StopReport, Termination
 from echo_actors.claude.wire import BadLine, Frame, FrameDecoder, encode
-from echo_actors.errors import CLIFailed, CLINotFound
+from echo_actors.errors import CLIFailed
 
 _LOG: Final = structlog.get_logger(__name__)
 
@@ -68,7 +67,7 @@ class CLIProcess:
     _errors_ended: trio.Event = attrs.field(factory=trio.Event, init=False)
     _asked: str | None = attrs.field(default=None, init=False)
     _noticed: str | None = attrs.field(default=None, init=False)
-    _asked_at: float | None = attrs.field(default=None, init=False)
+    _end_began: float = attrs.field(default=0.0, init=False)
     _report: StopReport | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,7 +97,7 @@ class CLIProcess:
         """
 
         async def live(task_status: trio.TaskStatus[CLIProcess]) -> None:
-            process = await _open(argv, environment, cwd)
+            process = await open_cli(argv, environment, cwd)
             # Until somebody has waited for it, even a process that ended at once is in the table.
             identity = Identity.of(process.pid) or Identity(process.pid, 0)
             self = cls(
@@ -159,18 +158,20 @@ class CLIProcess:
     def _ask_to_end(self, reason: str, *, hurry: bool) -> None:
         if not self._leaving.is_set():
             self._asked = reason
-            self._asked_at = trio.current_time()
-        if hurry:
-            self._hurry.set()
-        self._leaving.set()
+        self._begin_end(hurry=hurry)
 
     def _notice(self, reason: str, *, hurry: bool = False) -> None:
         """Begin the end because of something the process, or a handler of its frames, did."""
         if not self._leaving.is_set():
             self._noticed = reason
+        self._begin_end(hurry=hurry)
+
+    def _begin_end(self, *, hurry: bool = False) -> None:
+        if not self._leaving.is_set():
+            self._end_began = trio.current_time()
+            self._leaving.set()
         if hurry:
             self._hurry.set()
-        self._leaving.set()
 
     async def _live(self) -> None:
         async with trio.open_nursery() as outside:
@@ -186,30 +187,83 @@ class CLIProcess:
                     inside.cancel_scope.cancel()
                 self._finish(how, reaped)
 
-    async def _leave(self) -> tuple[str, int]:
-        began = trio.current_time()
+    async def _leave(self) -> tuple[How, int]:
         if self._asked is None and not self._hurry.is_set():
             with trio.move_on_after(self._limits.end_grace):
                 await self._exited.wait()
-        by_itself = self._exited.is_set()
-        if by_itself and self._noticed is not None:
-            self._noticed = None  # the exit explains the closed pipe, not the other way round
+                self._noticed = None  # the exit explains the closed pipe, not the other way round
         self._outbox.close()
         how = await self._termination.escalate()
+        # Before waiting for the end of the output: what the CLI left behind may hold the pipes open.
         reaped = await self._termination.reap()
         with trio.move_on_after(self._limits.end_grace):
             await self._output_ended.wait()
             await self._errors_ended.wait()
-        self._asked_at = self._asked_at or began
         return how, reaped
 
-    def _finish(self, how: Any, reaped: int) -> None:
-        seconds = trio.current_time() - (self._asked_at or 0)
+    def _finish(self, how: How, reaped: int) -> None:
         exit_code = self._process.returncode
+        seconds = trio.current_time() - self._end_began
         self._report = StopReport(how=how, exit_code=exit_code, reaped=reaped, seconds=seconds)
-        reason = self._asked or self._noticed or _describe(exit_code)
+        reason = self._asked or self._noticed or exit_text(exit_code)
         try:
             self._on_end(ProcessEnd(exit_code=exit_code, reason=reason, stderr_tail=self.stderr_tail))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a foreign handler must not end other processes of the nursery
             _LOG.exception("process.end_handler_failed", pid=self.pid)
         self.ended.set()
+
+    async def _end_when_cancelled(self) -> None:
+        try:
+            await self.ended.wait()
+        except trio.Cancelled:
+            self._ask_to_end("the engine is closing", hurry=True)
+            raise
+
+    async def _wait_for_exit(self) -> None:
+        await self._process.wait()
+        self._exited.set()
+        self._begin_end()
+
+    async def _read_frames(self) -> None:
+        decoder = FrameDecoder(self._limits.max_line_bytes)
+        try:
+            async with pipe(self._process.stdout) as stdout:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    async for data in stdout:
+                        self._tell(decoder.feed(data))
+        finally:
+            self._tell(decoder.finish())
+            self._output_ended.set()
+            self._notice("the CLI closed its output")
+
+    def _tell(self, items: list[Frame | BadLine]) -> None:
+        for item in items:
+            try:
+                self._on_frame(item)
+            except Exception as error:  # noqa: BLE001 - as for the end handler
+                _LOG.exception("process.frame_handler_failed", pid=self.pid)
+                self._notice(f"the handler of its frames failed: {error!r}", hurry=True)
+
+    async def _drain_errors(self) -> None:
+        async with pipe(self._process.stderr) as stderr:
+            with contextlib.suppress(trio.BrokenResourceError):
+                async for data in stderr:
+                    self._stderr += data
+                    del self._stderr[: -self._limits.stderr_bytes]
+        self._errors_ended.set()
+
+    async def _write_frames(self) -> None:
+        async with pipe(self._process.stdin) as stdin, self._to_write:
+            async for line in self._to_write:
+                with trio.move_on_after(self._limits.write_timeout) as scope:
+                    try:
+                        await stdin.send_all(line)
+                    except trio.BrokenResourceError:
+                        self._notice("the CLI closed its input")
+                        return
+                if scope.cancelled_caught:
+                    self._notice(f"the CLI read no input for {self._limits.write_timeout:g} s", hurry=True)
+                    return
+
+    def _failed(self, reason: str) -> CLIFailed:
+        return CLIFailed(reason=reason, exit_code=self._process.returncode, stderr_tail=self.stderr_tail)

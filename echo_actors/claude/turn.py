@@ -83,6 +83,10 @@ class TurnMachine:
             self._forget_turn()
         self._sent[uuid] = _State.SENT
 
+    def expects(self, uuid: str) -> bool:
+        """Whether a message was written and has not ended."""
+        return uuid in self._sent
+
     @property
     def running(self) -> bool:
         """Whether the CLI has begun a message of ours."""
@@ -247,13 +251,12 @@ class TurnMachine:
         self._blocks, self._context, self._api_error = {}, {}, ""
         self._returned, self._resets_at = [], None
 
-    def _event(self, kind: type[Event], **fields: Any) -> Event:
-        return kind(channel=self.channel, turn_id=self._turn_id, **fields)
+    def _event(self, event_type: type[Event], /, **fields: Any) -> Event:
+        return event_type(channel=self.channel, turn_id=self._turn_id, **fields)
 
     def _unknown(self, frame: Frame) -> Event:
         return self._event(UnknownFrame, kind=str(frame.get("type")), data=dict(frame))
 
-    
 
 _HANDLERS: dict[str, Callable[[TurnMachine, Frame], list[Output]]] = {
     "system": TurnMachine.on_system,

@@ -49,7 +49,7 @@ class FrameDecoder:
     _size: int = attrs.field(default=0, init=False)
     _head: str = attrs.field(default="", init=False)
 
-    def feed(self, data: bytes) -> list[Frame | BadLine]:
+    def feed(self, data: bytes | bytearray) -> list[Frame | BadLine]:
         """Take the next bytes; return what they completed."""
         items: list[Frame | BadLine] = []
         start = 0
@@ -66,7 +66,7 @@ class FrameDecoder:
         items += self._give_up_head()
         return items
 
-    def _keep(self, part: bytes) -> None:
+    def _keep(self, part: bytes | bytearray) -> None:
         self._size += len(part)
         if self._size <= self.max_line_bytes:
             self._line += part

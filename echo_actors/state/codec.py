@@ -96,13 +96,17 @@ def make_codec() -> Codec:
     converter.register_unstructure_hook(datetime, _to_utc)
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text).astimezone(UTC))
     # Tool inputs are JSON as the CLI sent them; walking them would cost time and change nothing.
-    converter.register_unstructure_hook(dict[str, Any], lambda value: value)
-    converter.register_structure_hook(dict[str, Any], lambda value, _: value)
+    converter.register_unstructure_hook_func(_is_plain_json, lambda value: value)
+    converter.register_structure_hook_func(_is_plain_json, lambda value, _: value)
     return Codec(
         Format("message", Message, converter),
         Format("outcome", Outcome, converter),
         Format("snapshot", SessionSnapshot, converter),
     )
+
+
+def _is_plain_json(annotation: object) -> bool:
+    return annotation == dict[str, Any]
 
 
 def _to_utc(time: datetime) -> datetime:

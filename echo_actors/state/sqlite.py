@@ -46,6 +46,7 @@ async def open_sqlite_store(
         StoreFull: There is no room to open it.
         StoreError: It cannot be read or written, or belongs to another program or a newer version of this one.
     """
+    codec = make_codec()
     lock = lock_directory(state_dir, now=now())
     opening = _Opening(state_dir / DATABASE_NAME, now, max_pages)
     writer = Writer(opening, last=statements.mark_clean)
@@ -54,7 +55,7 @@ async def open_sqlite_store(
     except BaseException:
         lock.release()
         raise
-    store = SQLiteStore(writer, lock, Claim(owner, opening.epoch), opening.set_aside)
+    store = SQLiteStore(writer, lock, codec, Claim(owner, opening.epoch), opening.set_aside)
     try:
         yield store
     finally:
@@ -98,9 +99,9 @@ class SQLiteStore:
 
     _writer: Writer
     _lock: DirectoryLock
+    _codec: Codec
     _claim: Claim
     set_aside: Path | None
-    _codec: Codec = attrs.field(factory=make_codec, init=False)
 
     async def claim(self, channel: str) -> Claim:  # noqa: ARG002 - one claim holds for all channels here
         """Give the one claim of this run."""

@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import trio
 
-from echo_actors.audit_chain import CUT, GENESIS, LOST, TORN, Head, Tail, Verdict, check, read_tail, sha256
-from echo_actors.audit_record import Recorder, processors, text_fields
-from echo_actors.audit_writer import Waiter, Writer
+from echo_actors.audit.chain import CUT, GENESIS, LOST, TORN, Head, Tail, Verdict, check, read_tail, sha256
+from echo_actors.audit.record import Recorder, processors, text_fields
+from echo_actors.audit.writer import Waiter, Writer
 
-__all__ = ["AuditLog", "Head", "Verdict", "open_audit", "text_fields", "verify"]
+__all__ = ["AuditLog", "Head", "Record", "Verdict", "open_audit", "text_fields", "verify"]
 
 QUEUE_BYTES = 8 * 2**20
 """How much may wait for a disk that takes nothing: some 20,000 records."""
@@ -33,6 +33,13 @@ RETRY_DELAY = 1.0
 """Seconds between attempts to write to a disk that took nothing."""
 
 _CHUNK = 64 * 2**10
+
+
+class Record(Protocol):
+    """Writes one step into the log: what the rooms that record are given."""
+
+    def __call__(self, event: str, /, **fields: str | float | bool | None) -> None:
+        """Record an event with its own flat fields."""
 
 
 @attrs.define(eq=False)

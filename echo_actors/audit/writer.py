@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import attrs
 
-from echo_actors.audit_chain import Head, link
+from echo_actors.audit.chain import Head, link
 
 _EXIT_POLL = 1.0
 """Seconds between looks whether the program has ended without closing the log."""
@@ -153,7 +153,7 @@ class Writer:
             # Asked before the attempt: one is made after the log was closed.
             last_attempt = self._closing
             try:
-                self._write(self._fd, data); data = data[:0]
+                data = data[self._write(self._fd, data) :]
             except OSError as problem:
                 self.problem = str(problem)
                 if last_attempt:

@@ -13,7 +13,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from echo_actors.audit_chain import sha256
+from echo_actors.audit.chain import sha256
 
 _RESERVED = frozenset({"seq", "time", "event", "run", "prev"})
 _SCALARS = (str, int, float, type(None))

@@ -1,0 +1,185 @@
+"""A resident: one CLI process bound to a channel, warm between turns.
+
+It joins the process, which gives frames, with the turn machine, which says what they mean, and tells the turn's
+listener. Once it is let go nothing it still says reaches anybody.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from typing import Any
+
+import attrs
+import trio
+
+from echo_actors.claude.driver import Launch, Phase, SessionLost, TurnListener, TurnResult
+from echo_actors.claude.process import CLIProcess, ProcessEnd
+from echo_actors.claude.turn import TurnMachine
+from echo_actors.claude.wire import BadLine, Frame
+from echo_actors.errors import CLIFailed
+
+_SESSION_LOST = "No conversation found with session ID"
+
+
+@attrs.define(eq=False)
+class _Question:
+    """A control request that waits for its answer."""
+
+    answered: trio.Event = attrs.Factory(trio.Event)
+    response: dict[str, Any] = attrs.Factory(dict)
+
+
+@attrs.define(eq=False)
+class Resident:
+    """One process and the conversation in it.
+
+    Attributes:
+        launch: How it was started; its model follows ``set_model``.
+        listener: Of the running turn; None between turns.
+        last_used: When its last turn ended, on trio's clock.
+        failure: Why it can be used no more.
+    """
+
+    channel: str
+    launch: Launch
+    machine: TurnMachine
+    process: CLIProcess | None = None
+    listener: TurnListener | None = None
+    last_used: float = 0.0
+    failure: CLIFailed | None = None
+    _results: deque[TurnResult] = attrs.Factory(deque)
+    _questions: dict[str, _Question] = attrs.Factory(dict)
+    _interrupt_wanted: bool = False
+    _spoke: bool = False
+    _muted: bool = False
+    _news: trio.Event = attrs.Factory(trio.Event)
+
+    # -- what the process tells
+
+    def on_frame(self, frame: Frame | BadLine) -> None:
+        """Take a frame: events go to the listener, results to the waiting turn."""
+        if self._muted:
+            return
+        self._spoke = True
+        if isinstance(frame, dict) and frame.get("type") == "control_response":
+            self._on_answer(frame)
+        listener, was_running = self.listener, self.machine.running
+        outputs = self.machine.feed(frame)
+        if listener is not None:
+            listener.on_life()
+            if self.machine.running and not was_running:
+                listener.on_phase(Phase.RUNNING)
+        if self._interrupt_wanted and self.machine.running:
+            self._interrupt_wanted = False
+            self._ask("interrupt")
+        for output in outputs:
+            if isinstance(output, TurnResult):
+                self._results.append(output)
+            elif listener is not None:
+                listener.on_event(output)
+        self._wake()
+
+    def on_end(self, end: ProcessEnd) -> None:
+        """The process is gone."""
+        kind = SessionLost if _SESSION_LOST in end.stderr_tail else CLIFailed
+        self.failure = kind(end.reason, end.exit_code, end.stderr_tail)
+        self._wake()
+
+    # -- what a turn does
+
+    def write(self, uuid_: str, content: str) -> None:
+        """Give the CLI a message.
+
+        Raises:
+            CLIFailed: The process takes nothing any more.
+        """
+        self.machine.sent(uuid_)
+        self._process().send(
+            {
+                "type": "user",
+                "uuid": uuid_,
+                "message": {"role": "user", "content": content},
+                "parent_tool_use_id": None,
+                # A person did not type this at a terminal: no slash commands, no attached files.
+                "client_composed": True,
+            }
+        )
+
+    async def first_frame(self) -> None:
+        """Wait until the CLI has said anything at all.
+
+        Raises:
+            CLIFailed: It ended instead.
+        """
+        while not self._spoke:
+            await self._wait()
+
+    async def result(self) -> TurnResult:
+        """Wait for the next result.
+
+        Raises:
+            CLIFailed: The process ended without one.
+        """
+        while not self._results:
+            await self._wait()
+        return self._results.popleft()
+
+    async def set_model(self, model: str) -> None:
+        """Let the next turn use another model.
+
+        Raises:
+            CLIFailed: The CLI refused, or ended.
+        """
+        question = self._ask("set_model", model=model)
+        while not question.answered.is_set():
+            await self._wait()
+        if question.response.get("subtype") != "success":
+            raise CLIFailed(f"the CLI refused the model {model!r}: {question.response.get('error')}")
+        self.launch = attrs.evolve(self.launch, model=model)
+
+    def interrupt(self) -> None:
+        """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""
+        if self.machine.running:
+            self._ask("interrupt")
+        else:
+            self._interrupt_wanted = True
+
+    def rest(self, now: float) -> None:
+        """The turn is over."""
+        self.listener, self.last_used, self._interrupt_wanted = None, now, False
+
+    def mute(self) -> None:
+        """Nothing that the process still says shall reach anybody."""
+        self._muted, self.listener = True, None
+
+    # -- helpers
+
+    def _process(self) -> CLIProcess:
+        if self.process is None:
+            raise CLIFailed("the CLI has not been started")
+        return self.process
+
+    def _ask(self, subtype: str, **fields: Any) -> _Question:
+        request_id = uuid.uuid4().hex
+        question = self._questions[request_id] = _Question()
+        request = {"subtype": subtype, **fields}
+        self._process().send({"type": "control_request", "request_id": request_id, "request": request})
+        return question
+
+    def _on_answer(self, frame: Frame) -> None:
+        response = frame.get("response")
+        if isinstance(response, dict):
+            question = self._questions.pop(str(response.get("request_id")), None)
+            if question is not None:
+                question.response = response
+                question.answered.set()
+
+    def _wake(self) -> None:
+        self._news.set()
+
+    async def _wait(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self._news = trio.Event()
+        await self._news.wait()

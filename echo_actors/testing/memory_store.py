@@ -1,0 +1,197 @@
+"""A store in memory: the Store Protocol without a disk, for tests of what stands above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import attrs
+import trio
+
+from echo_actors.errors import StaleRevision, StoreError, StoreFull
+from echo_actors.models import Message
+from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
+from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage
+
+
+@attrs.define(eq=False)
+class MemoryDisk:
+    """What outlives a MemoryStore; give it to the next one to act as after a restart.
+
+    Attributes:
+        full: While true, every write raises ``StoreFull``.
+    """
+
+    messages: dict[str, StoredMessage] = attrs.field(factory=dict)
+    snapshots: dict[str, SessionSnapshot] = attrs.field(factory=dict)
+    notes: dict[str, bytes] = attrs.field(factory=dict)
+    highest: int = 0
+    epoch: int = 0
+    full: bool = False
+
+
+@attrs.define(eq=False)
+class MemoryStore:
+    """Keeps everything on a MemoryDisk. Each call decides at once and then lets other tasks run."""
+
+    owner: str = "memory"
+    disk: MemoryDisk = attrs.field(factory=MemoryDisk)
+    _codec: Codec = attrs.field(factory=make_codec, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _claim: Claim = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.disk.epoch += 1
+        self._claim = Claim(self.owner, self.disk.epoch)
+
+    async def claim(self, channel: str) -> Claim:  # noqa: ARG002 - one claim holds for all channels here
+        """Give the one claim of this store."""
+        await trio.lowlevel.checkpoint()
+        return self._claim
+
+    async def accept(self, message: Message) -> StoredMessage | None:
+        """Keep a new message, or give the stored one of that id."""
+        self._writing()
+        self._codec.message.encode(message)
+        known = self.disk.messages.get(message.message_id)
+        if known is None:
+            if any(stored.message.sequence == message.sequence for stored in self.disk.messages.values()):
+                raise StoreError(f"the sequence {message.sequence} is taken")
+            self.disk.messages[message.message_id] = StoredMessage(message=message)
+            self.disk.highest = max(self.disk.highest, message.sequence)
+        await trio.lowlevel.checkpoint()
+        return known
+
+    async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
+        """Count one more attempt for each message."""
+        self._writing(claim)
+        for stored in [self._known(message_id) for message_id in message_ids]:
+            if stored.outcome is not None:
+                raise StoreError(f"message {stored.message.message_id!r} cannot be started: it has ended")
+        for stored in [self._known(message_id) for message_id in message_ids]:
+            started = attrs.evolve(stored, attempts=stored.attempts + 1, turn_id=turn_id, session_id=session_id)
+            self.disk.messages[stored.message.message_id] = started
+        await trio.lowlevel.checkpoint()
+
+    async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
+        """Take back the counted attempt of messages that have not ended."""
+        self._writing(claim)
+        for message_id in message_ids:
+            stored = self.disk.messages.get(message_id)
+            if stored is not None and stored.outcome is None and stored.attempts:
+                self.disk.messages[message_id] = attrs.evolve(stored, attempts=stored.attempts - 1)
+        await trio.lowlevel.checkpoint()
+
+    async def finish(
+        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
+    ) -> SessionSnapshot | None:
+        """Keep the ends of messages and the snapshot they led to."""
+        self._writing(claim)
+        for end in ends:
+            self._known(end.message_id)
+        saved = None if snapshot is None else self._save(snapshot)
+        for end in ends:
+            stored = self._known(end.message_id)
+            if stored.outcome is None:
+                ended = attrs.evolve(stored, outcome=end.outcome, ended_at=end.ended_at)
+                self.disk.messages[end.message_id] = ended
+        await trio.lowlevel.checkpoint()
+        return saved
+
+    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
+        """Keep a snapshot by itself."""
+        self._writing(claim)
+        saved = self._save(snapshot)
+        await trio.lowlevel.checkpoint()
+        return saved
+
+    async def message(self, message_id: str) -> StoredMessage | None:
+        """A message by its id."""
+        await self._reading()
+        return self.disk.messages.get(message_id)
+
+    async def unfinished(self, channel: str, *, after: int, limit: int) -> list[StoredMessage]:
+        """A page of a channel's messages that have not ended."""
+        await self._reading()
+        found = [s for s in self._unfinished() if s.message.channel == channel and s.message.sequence > after]
+        return sorted(found, key=lambda stored: stored.message.sequence)[:limit]
+
+    async def unfinished_channels(self) -> list[tuple[str, int]]:
+        """Channels that have messages without an outcome, and how many."""
+        await self._reading()
+        channels = [stored.message.channel for stored in self._unfinished()]
+        return sorted((channel, channels.count(channel)) for channel in set(channels))
+
+    async def snapshot(self, channel: str) -> SessionSnapshot | None:
+        """A channel's snapshot."""
+        await self._reading()
+        return self.disk.snapshots.get(channel)
+
+    async def snapshots(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
+        """A page of snapshots of channels with a session."""
+        await self._reading()
+        found = [s for s in self.disk.snapshots.values() if s.session_id is not None and s.channel > after]
+        return sorted(found, key=lambda snapshot: snapshot.channel)[:limit]
+
+    async def forget(self, *, before: datetime) -> int:
+        """Drop ended messages from before a time."""
+        self._writing()
+        old = [i for i, s in self.disk.messages.items() if s.ended_at is not None and s.ended_at < before]
+        for message_id in old:
+            del self.disk.messages[message_id]
+        await trio.lowlevel.checkpoint()
+        return len(old)
+
+    async def note(self, key: str) -> Note | None:
+        """A kept fact."""
+        await self._reading()
+        data = self.disk.notes.get(key)
+        return None if data is None else decode_note(data)
+
+    async def put_note(self, key: str, value: Note) -> None:
+        """Keep a fact in place of the one of that key."""
+        self._writing()
+        self.disk.notes[key] = encode_note(value)
+        await trio.lowlevel.checkpoint()
+
+    async def last_sequence(self) -> int:
+        """The highest sequence ever given to a message."""
+        await self._reading()
+        return self.disk.highest
+
+    async def aclose(self) -> None:
+        """Take no more requests; the disk keeps what it has."""
+        self._closed = True
+        await trio.lowlevel.checkpoint()
+
+    def _writing(self, claim: Claim | None = None) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        if claim is not None and claim != Claim(self.owner, self.disk.epoch):
+            raise StaleRevision(f"the claim of {claim.owner!r} (epoch {claim.epoch}) is not the latest")
+        if self.disk.full:
+            raise StoreFull("the memory disk is full")
+
+    async def _reading(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        await trio.lowlevel.checkpoint()
+
+    def _known(self, message_id: str) -> StoredMessage:
+        if message_id not in self.disk.messages:
+            raise StoreError(f"message {message_id!r} is not in the store")
+        return self.disk.messages[message_id]
+
+    def _unfinished(self) -> list[StoredMessage]:
+        return [stored for stored in self.disk.messages.values() if stored.outcome is None]
+
+    def _save(self, snapshot: SessionSnapshot) -> SessionSnapshot:
+        stored = self.disk.snapshots.get(snapshot.channel)
+        revision = stored.revision if stored else 0
+        if revision != snapshot.revision:
+            raise StaleRevision(
+                f"channel {snapshot.channel!r} is stored in revision {revision}, not in {snapshot.revision}"
+            )
+        saved = attrs.evolve(snapshot, revision=revision + 1)
+        self.disk.snapshots[snapshot.channel] = saved
+        return saved

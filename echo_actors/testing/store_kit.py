@@ -1,0 +1,210 @@
+"""The behaviour that every store must have, as tests to inherit.
+
+Subclass ``StoreConformance`` as ``Test...`` and give it a pytest fixture ``open_store``: a function that opens the
+same place anew each time it is called, as an async context manager. The tests are async functions for pytest-trio.
+"""
+# ruff: noqa: S101, PLR2004 - tests assert, and expected values are what they are about
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import attrs
+import trio
+
+from echo_actors.errors import StaleRevision, StoreError
+from echo_actors.models import Author, Message, Outcome, OutcomeKind
+from echo_actors.state.records import Claim, End, SessionSnapshot
+from echo_actors.state.store import Store
+
+OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def make_message(sequence: int, channel: str = "chat:1") -> Message:
+    """A message whose id follows from its sequence."""
+    return Message(
+        message_id=str(UUID(int=sequence)),
+        channel=channel,
+        text=f"text {sequence}",
+        sequence=sequence,
+        accepted_at=NOON,
+        author=Author("ana"),
+    )
+
+
+def make_end(sequence: int, reason: str = "", ended_at: datetime = NOON) -> End:
+    """The end of ``make_message`` of that sequence."""
+    return End(
+        message_id=str(UUID(int=sequence)), outcome=Outcome(kind=OutcomeKind.FAILED, reason=reason), ended_at=ended_at
+    )
+
+
+def make_snapshot(channel: str = "chat:1", session_id: str | None = "s") -> SessionSnapshot:
+    """A snapshot that was never stored."""
+    return SessionSnapshot(
+        channel=channel, session_id=session_id, model="sonnet", created_at=NOON, last_message_at=NOON
+    )
+
+
+class StoreConformance:
+    """Tests to inherit; see the module."""
+
+    async def test_a_message_is_kept_once(self, open_store: OpenStore) -> None:
+        """The first acceptance gives nothing; the second gives the stored one and changes nothing."""
+        async with open_store() as store:
+            assert await store.accept(make_message(1)) is None
+            known = await store.accept(attrs.evolve(make_message(1), text="other", sequence=2))
+        assert known is not None
+        assert known.message == make_message(1)
+
+    async def test_a_reopened_store_has_everything(self, open_store: OpenStore) -> None:
+        """Messages, attempts, ends, snapshots and notes outlive the store; the epoch rises."""
+        async with open_store() as store:
+            before = await store.claim("chat:1")
+            await store.accept(make_message(7))
+            await store.start(before, [str(UUID(int=7))], turn_id="t", session_id="s")
+            await store.finish(before, [make_end(7, "why")], make_snapshot())
+            await store.put_note("head", {"hash": "x"})
+        async with open_store() as store:
+            stored = await store.message(str(UUID(int=7)))
+            assert stored is not None
+            assert (stored.attempts, stored.turn_id, stored.session_id) == (1, "t", "s")
+            assert (stored.outcome, stored.ended_at) == (make_end(7, "why").outcome, NOON)
+            assert await store.snapshot("chat:1") == attrs.evolve(make_snapshot(), revision=1)
+            assert await store.note("head") == {"hash": "x"}
+            assert await store.last_sequence() == 7
+            after = await store.claim("chat:1")
+            assert after.epoch > before.epoch
+            await _refused(StaleRevision, store.save(before, attrs.evolve(make_snapshot(), revision=1)))
+
+    async def test_attempts_count_up_and_can_be_taken_back(self, open_store: OpenStore) -> None:
+        """Each start counts one; ``unstart`` takes one away, never below none."""
+        async with open_store() as store:
+            claim, ids = await store.claim("chat:1"), [str(UUID(int=1))]
+            await store.accept(make_message(1))
+            await store.unstart(claim, ids)
+            await store.start(claim, ids, turn_id="a", session_id="s")
+            await store.start(claim, ids, turn_id="b", session_id="s")
+            await store.unstart(claim, ids)
+            stored = await store.message(ids[0])
+            assert stored is not None
+            assert (stored.attempts, stored.turn_id) == (1, "b")
+
+    async def test_an_unknown_or_ended_message_cannot_start(self, open_store: OpenStore) -> None:
+        """Neither can start, and a refused start counts no attempt for the others either."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            await store.accept(make_message(1))
+            await _refused(StoreError, store.start(claim, [str(UUID(int=1)), "unknown"], turn_id="t", session_id="s"))
+            stored = await store.message(str(UUID(int=1)))
+            assert stored is not None
+            assert stored.attempts == 0
+
+    async def test_the_first_outcome_stays(self, open_store: OpenStore) -> None:
+        """A second end changes nothing."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            await store.accept(make_message(1))
+            await store.finish(claim, [make_end(1, "first")], None)
+            await store.finish(claim, [make_end(1, "second")], None)
+            stored = await store.message(str(UUID(int=1)))
+            assert stored is not None
+            assert stored.outcome == make_end(1, "first").outcome
+
+    async def test_a_stale_snapshot_takes_its_ends_with_it(self, open_store: OpenStore) -> None:
+        """An end and a snapshot are one transaction: a stale snapshot stores neither."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            await store.accept(make_message(1))
+            assert (await store.save(claim, make_snapshot())).revision == 1
+            await _refused(StaleRevision, store.finish(claim, [make_end(1)], make_snapshot()))
+            stored = await store.message(str(UUID(int=1)))
+            assert stored is not None
+            assert stored.outcome is None
+
+    async def test_a_strange_claim_is_refused(self, open_store: OpenStore) -> None:
+        """A write under another owner's claim changes nothing."""
+        async with open_store() as store:
+            await _refused(StaleRevision, store.save(Claim("thief", 99), make_snapshot()))
+            assert await store.snapshot("chat:1") is None
+
+    async def test_unfinished_messages_come_in_order_and_pages(self, open_store: OpenStore) -> None:
+        """By sequence, of one channel, after the given one, at most the limit, ended ones left out."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            for sequence in (3, 1, 2, 4):
+                await store.accept(make_message(sequence))
+            await store.accept(make_message(5, "chat:2"))
+            await store.finish(claim, [make_end(2)], None)
+            first = await store.unfinished("chat:1", after=0, limit=2)
+            rest = await store.unfinished("chat:1", after=3, limit=2)
+            assert [stored.message.sequence for stored in first + rest] == [1, 3, 4]
+            assert sorted(await store.unfinished_channels()) == [("chat:1", 3), ("chat:2", 1)]
+
+    async def test_snapshots_come_by_name_and_only_with_a_session(self, open_store: OpenStore) -> None:
+        """Pages go on after the last name."""
+        async with open_store() as store:
+            for name, session in (("b", "s"), ("a", "s"), ("c", None), ("d", "s")):
+                await store.save(await store.claim(name), make_snapshot(name, session))
+            assert [s.channel for s in await store.snapshots(limit=2)] == ["a", "b"]
+            assert [s.channel for s in await store.snapshots(after="b")] == ["d"]
+
+    async def test_forgetting_drops_only_old_ends(self, open_store: OpenStore) -> None:
+        """Unfinished and younger ones stay, and the highest sequence stays known."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            for sequence in (1, 2, 9):
+                await store.accept(make_message(sequence))
+            late = NOON + timedelta(microseconds=1)
+            await store.finish(claim, [make_end(9), make_end(2, ended_at=late)], None)
+            assert await store.forget(before=late) == 1
+            assert await store.message(str(UUID(int=9))) is None
+            assert await store.message(str(UUID(int=2))) is not None
+            assert await store.last_sequence() == 9
+
+    async def test_any_text_is_a_key(self, open_store: OpenStore) -> None:
+        """Names with NUL, newlines, slashes and emoji are kept apart."""
+        names = ["a", "a\0b", "a\0c", "a\nb", "../a", "😀", "'; --"]
+        async with open_store() as store:
+            for name in names:
+                await store.save(await store.claim(name), make_snapshot(name))
+                await store.put_note(name, {"is": name})
+            assert [s.channel for s in await store.snapshots()] == sorted(names)
+            assert [await store.note(name) for name in names] == [{"is": name} for name in names]
+
+    async def test_two_hundred_tasks_at_once(self, open_store: OpenStore) -> None:
+        """All are kept, each once."""
+        async with open_store() as store:
+            async with trio.open_nursery() as nursery:
+                for sequence in range(1, 201):
+                    nursery.start_soon(store.accept, make_message(sequence, f"chat:{sequence % 7}"))
+            assert sum(count for _, count in await store.unfinished_channels()) == 200
+
+    async def test_cancelling_does_not_undo(self, open_store: OpenStore) -> None:
+        """A write that was asked for in a cancelled scope is kept."""
+        async with open_store() as store:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await store.accept(make_message(1))
+            assert scope.cancelled_caught
+            assert await store.message(str(UUID(int=1))) is not None
+
+    async def test_a_closed_store_refuses(self, open_store: OpenStore) -> None:
+        """After the close every call is a StoreError; closing again is none."""
+        async with open_store() as store:
+            await store.aclose()
+            await store.aclose()
+            await _refused(StoreError, store.accept(make_message(1)))
+
+
+async def _refused(kind: type[StoreError], call: object) -> None:
+    try:
+        await call  # type: ignore[misc]  # any of the Protocol's calls
+    except kind:
+        return
+    raise AssertionError(f"{kind.__name__} was not raised")
