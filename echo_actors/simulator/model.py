@@ -51,12 +51,19 @@ MAX_CALLS: Final = 100_000
 
 @attrs.define(eq=False)
 class ModelServer:
-    """The model, serving. `log` records what it was asked; the clock gives seconds since the epoch."""
+    """The model, serving.
+
+    Attributes:
+        log: What it was asked.
+        clock: Gives seconds since the epoch.
+        on_request: Gets the whole body of each request for an answer, as it came; the log keeps only its words.
+    """
 
     url: str
     log: CallLog
     clock: Callable[[], float]
     fault: Fault | None = None
+    on_request: Callable[[bytes], object] | None = None
     _number: int = 0
 
     @property
@@ -134,6 +141,8 @@ class ModelServer:
             await connection.answer(200, b"{}")
 
     async def _messages(self, connection: Connection, body: bytes) -> None:
+        if self.on_request is not None:
+            self.on_request(body)
         try:
             conversation = read_conversation(body)
         except ValueError:

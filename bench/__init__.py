@@ -1,0 +1,1 @@
+"""Benchmarks: the engine against its peers on the same machine, run by ``python -m bench``."""

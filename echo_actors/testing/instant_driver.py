@@ -1,0 +1,127 @@
+"""A driver that answers at once and starts nothing: an engine with it needs no CLI.
+
+Use it to test a program that embeds the engine, or to measure the engine alone::
+
+    async with open_engine(Settings(state_dir=tmp_path), driver=InstantDriver()) as engine:
+        assert (await engine.ask("somewhere", "hello")).text == "echo: hello"
+
+Give it a function to script the answers::
+
+    def answer(request: TurnRequest) -> TurnResult:
+        if "secret" in request.content:
+            raise CLIFailed("no")
+        return echo(request, "a scripted answer")
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, MutableSequence
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from echo_actors.claude.driver import Phase, TurnListener, TurnRequest, TurnResult
+from echo_actors.events import BlockFinished
+from echo_actors.models import Block, Spent, Usage
+
+Answer: TypeAlias = TurnResult | Exception
+"""A result to give, or an error to raise."""
+
+SPENT = Spent(usage=Usage(input_tokens=100, output_tokens=20), cost_usd=0.0004, duration_ms=1, context_tokens=120)
+"""What every echoed turn takes."""
+
+
+def echo(request: TurnRequest, text: str | None = None) -> TurnResult:
+    """The result that answers a request, with ``echo: <content>`` or the given text."""
+    said = f"echo: {request.content}" if text is None else text
+    return TurnResult(
+        uuids=(request.turn_id,),
+        session_id=request.session_id,
+        model=request.launch.model,
+        text=said,
+        blocks=(Block("text", said),),
+        spent=SPENT,
+    )
+
+
+@attrs.define(eq=False)
+class _Turn:
+    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    steered: list[str] = attrs.Factory(list)
+
+
+@attrs.define(eq=False)
+class InstantDriver:
+    """Runs turns without a process, as the Protocol ``Driver`` says.
+
+    Attributes:
+        answer: Gives each request's answer: a result, an error, or an awaitable of one of them. An awaited answer can
+            be interrupted, and then ends as the CLI's does: ``error_during_execution``.
+        requests: Those that were run, in order. Give a ``deque(maxlen=...)`` where they are too many to keep.
+        interrupts: Channels that were asked to interrupt their turn, running or not.
+        steered: Messages that were given to a running turn: channel, uuid, content.
+        retired: Channels whose process was to end, each with the reason.
+    """
+
+    answer: Callable[[TurnRequest], Answer | Awaitable[Answer]] = echo
+    requests: MutableSequence[TurnRequest] = attrs.Factory(list)
+    interrupts: list[str] = attrs.Factory(list)
+    steered: list[tuple[str, str, str]] = attrs.Factory(list)
+    retired: list[tuple[str, str]] = attrs.Factory(list)
+    _running: dict[str, _Turn] = attrs.Factory(dict)
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The channels whose turn is running."""
+        return frozenset(self._running)
+
+    async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
+        """Give the request's answer, with an event for each of its blocks.
+
+        Raises:
+            RuntimeError: The channel has a turn already.
+        """
+        if request.channel in self._running:
+            raise RuntimeError(f"channel {request.channel!r} has a turn already")
+        turn = self._running[request.channel] = _Turn()
+        try:
+            self.requests.append(request)
+            listener.on_phase(Phase.RUNNING)
+            answer = await self._answer_to(request, turn)
+        finally:
+            del self._running[request.channel]
+        if isinstance(answer, Exception):
+            raise answer
+        for block in answer.blocks:
+            listener.on_event(BlockFinished(channel=request.channel, turn_id=request.turn_id, block=block))
+        return attrs.evolve(answer, uuids=(*answer.uuids, *turn.steered)) if turn.steered else answer
+
+    def interrupt(self, channel: str) -> None:
+        """End the wait for the channel's answer."""
+        self.interrupts.append(channel)
+        if channel in self._running:
+            self._running[channel].scope.cancel()
+
+    def steer(self, channel: str, uuid: str, content: str) -> bool:
+        """Let the channel's running turn answer one more message."""
+        if channel not in self._running:
+            return False
+        self._running[channel].steered.append(uuid)
+        self.steered.append((channel, uuid, content))
+        return True
+
+    async def retire(self, channel: str, reason: str) -> None:
+        """Note it; there is no process to end."""
+        self.retired.append((channel, reason))
+        await trio.lowlevel.checkpoint()
+
+    async def _answer_to(self, request: TurnRequest, turn: _Turn) -> Answer:
+        answer = self.answer(request)
+        if not inspect.isawaitable(answer):
+            await trio.lowlevel.checkpoint()
+            return answer
+        with turn.scope:
+            return await answer
+        return attrs.evolve(echo(request, ""), blocks=(), error="error_during_execution", reason="interrupted")

@@ -1,0 +1,115 @@
+"""What several test modules use: engines with a driver in this process, and engines on the scripted CLI."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import trio
+
+from echo_actors import Engine, Settings, open_engine
+from echo_actors.claude.driver import TurnRequest
+from echo_actors.claude.process_tree import Identity, marked
+from echo_actors.simulator.cli import write_scripted_cli
+from echo_actors.testing.instant_driver import Answer, echo
+
+
+def new_id() -> str:
+    """A fresh message id."""
+    return str(uuid.uuid4())
+
+
+def plain_settings(tmp_path: Path, **overrides: Any) -> Settings:
+    """Settings for an engine with a driver in this process; the drain is short."""
+    return Settings(**{"state_dir": tmp_path / "state", "drain_timeout": 5.0, **overrides})
+
+
+def scripted_settings(tmp_path: Path, *, variables: dict[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings for an engine on the scripted CLI, whose home and working directory are temporary; clocks are short."""
+    for name in ("bin", "home", "work"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    values = {
+        "state_dir": tmp_path / "state",
+        "claude_bin": write_scripted_cli(tmp_path / "bin"),
+        "working_dir": tmp_path / "work",
+        "environment": {
+            "HOME": str(tmp_path / "home"),
+            "SCRIPTED_CLI_ASKED": str(tmp_path / "asked"),
+            **(variables or {}),
+        },
+        "start_timeout": 5.0,
+        "teardown_timeout": 3.0,
+        "interrupt_grace": 0.5,
+        "write_timeout": 2.0,
+        "drain_timeout": 5.0,
+    }
+    return Settings(**{**values, **overrides})
+
+
+def asked(tmp_path: Path) -> list[str]:
+    """The texts that the scripted CLI's model was really asked, in order."""
+    path = tmp_path / "asked"
+    return [orjson.loads(line)["text"] for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def audit_records(settings: Settings, event: str = "") -> list[dict[str, Any]]:
+    """The audit records of that event, or all of them."""
+    records = [orjson.loads(line) for line in settings.audit_file.read_bytes().splitlines()]
+    return [record for record in records if not event or record["event"] == event]
+
+
+def left_running(run_id: str) -> set[Identity]:
+    """What an engine's run has started and is still alive."""
+    return marked({"ECHOACTORS_RUN": run_id})
+
+
+@asynccontextmanager
+async def scripted_engine(settings: Settings, *, seconds: float = 30.0) -> AsyncIterator[Engine]:
+    """An engine on the scripted CLI for the block; it fails when anything it started is left at the end."""
+    with trio.fail_after(seconds):
+        async with open_engine(settings) as engine:
+            yield engine
+            run_id = engine.status().run_id
+        assert left_running(run_id) == set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that gives no event of its own; the test's own deadline bounds it."""
+    while not condition():
+        await trio.sleep(0.005)
+
+
+@attrs.define(eq=False)
+class Gate:
+    """An answer for ``InstantDriver`` that keeps chosen messages waiting until they are let through.
+
+    Attributes:
+        held: A message whose text contains this waits.
+        answer: Gives the answer afterwards.
+    """
+
+    held: str = "hold"
+    answer: Callable[[TurnRequest], Answer] = echo
+    _opened: trio.Event = attrs.Factory(trio.Event)
+    _entered: trio.Event = attrs.Factory(trio.Event)
+
+    def __call__(self, request: TurnRequest) -> Answer | Awaitable[Answer]:
+        return self._wait(request) if self.held in request.content else self.answer(request)
+
+    async def entered(self) -> None:
+        """Wait until a message is kept waiting."""
+        await self._entered.wait()
+
+    def open(self) -> None:
+        """Let every message through from now on."""
+        self._opened.set()
+
+    async def _wait(self, request: TurnRequest) -> Answer:
+        self._entered.set()
+        await self._opened.wait()
+        return self.answer(request)

@@ -1,0 +1,117 @@
+"""A turn's clocks: which one runs in which phase, what starts it again, what pauses it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from echo_actors.actors.clocks import TurnClocks
+from echo_actors.claude.driver import Phase
+from echo_actors.models import Clock
+
+ALL = {Clock.START: 10.0, Clock.FIRST_EVENT: 20.0, Clock.IDLE: 5.0, Clock.TOTAL: 100.0}
+
+
+def clocks(**changed: float) -> TurnClocks:
+    """Clocks with every timeout set."""
+    return TurnClocks({**ALL, **{Clock(name): seconds for name, seconds in changed.items()}})
+
+
+def test_no_clock_runs_before_the_first_phase() -> None:
+    """Waiting for a slot is on no clock of the turn."""
+    fresh = clocks()
+    assert fresh.deadline() == math.inf
+    assert fresh.expired(1e9) is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "clock", "seconds"),
+    [(Phase.STARTING, Clock.START, 10.0), (Phase.SENT, Clock.FIRST_EVENT, 20.0), (Phase.RUNNING, Clock.IDLE, 5.0)],
+)
+def test_each_phase_has_its_clock(phase: Phase, clock: Clock, seconds: float) -> None:
+    """A phase starts its own clock, which runs out exactly at its deadline."""
+    running = clocks()
+    running.on_phase(phase, 1000.0)
+    assert running.deadline() == 1000.0 + seconds
+    assert running.expired(1000.0 + seconds - 0.001) is None
+    assert running.expired(1000.0 + seconds) is clock
+
+
+def test_a_new_phase_stops_the_clock_of_the_one_before() -> None:
+    """A process that took nine of ten seconds to start has its whole idle time before it."""
+    running = clocks()
+    running.on_phase(Phase.STARTING, 0.0)
+    running.on_phase(Phase.RUNNING, 9.0)
+    assert running.expired(13.9) is None
+    assert running.expired(14.0) is Clock.IDLE
+
+
+def test_the_total_clock_runs_from_the_first_phase_over_all() -> None:
+    """No phase and no sign of life moves the total deadline."""
+    running = clocks()
+    running.on_phase(Phase.STARTING, 0.0)
+    running.on_phase(Phase.RUNNING, 50.0)
+    for now in range(50, 100, 4):
+        running.on_life(float(now))
+    assert running.expired(99.9) is None
+    assert running.expired(100.0) is Clock.TOTAL
+
+
+def test_a_sign_of_life_starts_the_idle_clock_again() -> None:
+    """Idle means that long without a sign of life."""
+    running = clocks()
+    running.on_phase(Phase.RUNNING, 0.0)
+    running.on_life(4.0)
+    assert running.expired(8.9) is None
+    assert running.expired(9.0) is Clock.IDLE
+
+
+def test_a_sign_of_life_does_not_lengthen_the_start() -> None:
+    """Only the idle clock counts silence."""
+    running = clocks()
+    running.on_phase(Phase.STARTING, 0.0)
+    running.on_life(9.0)
+    assert running.expired(10.0) is Clock.START
+
+
+def test_a_question_to_a_person_pauses_the_idle_clock() -> None:
+    """Silence while a person thinks is not idleness; the total still counts."""
+    running = clocks()
+    running.on_phase(Phase.RUNNING, 0.0)
+    running.pause()
+    assert running.expired(99.0) is None
+    running.on_life(50.0)
+    assert running.expired(99.0) is None
+    assert running.expired(100.0) is Clock.TOTAL
+    running.go_on(60.0)
+    assert running.deadline() == 65.0
+
+
+def test_of_two_questions_the_last_answer_ends_the_pause() -> None:
+    """Pauses nest."""
+    running = clocks()
+    running.on_phase(Phase.RUNNING, 0.0)
+    running.pause()
+    running.pause()
+    running.go_on(10.0)
+    assert running.deadline() == 100.0
+    running.go_on(20.0)
+    assert running.deadline() == 25.0
+
+
+def test_the_earliest_of_several_expired_clocks_is_named() -> None:
+    """Looking late does not blame the wrong clock."""
+    running = clocks()
+    running.on_phase(Phase.RUNNING, 0.0)
+    assert running.expired(1000.0) is Clock.IDLE
+
+
+def test_an_infinite_timeout_never_runs_out() -> None:
+    """``inf`` and a clock that is not named mean never."""
+    running = clocks(idle=math.inf)
+    running.on_phase(Phase.RUNNING, 0.0)
+    assert running.deadline() == 100.0
+    unnamed = TurnClocks({})
+    unnamed.on_phase(Phase.RUNNING, 0.0)
+    assert unnamed.deadline() == math.inf
