@@ -22,6 +22,7 @@ from echo_actors import Settings
 from echo_actors.claude.command import command
 from echo_actors.claude.driver import Launch
 from echo_actors.claude.environment import ProcessMark, child_environment
+from echo_actors.personality import build_system_prompt, packaged_personality, write_prompt_file
 
 
 @attrs.define(eq=False)
@@ -71,8 +72,10 @@ class BareCLI:
     environment: Mapping[str, str]
 
     @classmethod
-    def like(cls, settings: Settings, cli: Path, workplace: Workplace, prompt_file: Path) -> BareCLI:
+    def like(cls, settings: Settings, workplace: Workplace) -> BareCLI:
         """Start them as an engine with these settings does."""
+        assert settings.claude_bin is not None
+        prompt = build_system_prompt(packaged_personality())
         mark = ProcessMark("bench", uuid.uuid4().hex)
         environment = child_environment(os.environ, extra=workplace.environment, passthrough=(), mark=mark)
         launch = Launch(
@@ -80,10 +83,10 @@ class BareCLI:
             working_dir=workplace.work,
             allowed_tools=settings.allowed_tools,
             permission_mode=settings.permission_mode,
-            prompt_file=prompt_file,
+            prompt_file=write_prompt_file(prompt, workplace.state),
             partial_messages=settings.stream_deltas,
         )
-        return cls(arguments=launch, cli=cli, environment=environment.variables)
+        return cls(arguments=launch, cli=settings.claude_bin, environment=environment.variables)
 
     @asynccontextmanager
     async def process(self, session_id: str, *, resume: bool = False) -> AsyncIterator[BareProcess]:
@@ -102,5 +105,6 @@ class BareCLI:
                 await process.stdin.aclose()  # type: ignore[union-attr]  # as above
                 await process.wait()
         finally:
-            if process.returncode is None:
+            with trio.CancelScope(shield=True):
                 process.kill()
+                await process.wait()

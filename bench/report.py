@@ -26,7 +26,7 @@ class Target:
     """What a figure must reach.
 
     Attributes:
-        figure: A name from the rounds, or what is said of a ratio.
+        figure: A name from the rounds, or what is compared.
         sense: ``>=`` or ``<=``.
     """
 
@@ -58,12 +58,14 @@ class Result:
 
     Attributes:
         parameters: How large it was.
+        full: Whether it was as large as its targets mean; if not, they are shown and not judged.
         rounds: Each contender's rounds, in the order they ran.
-        checks: Its targets; empty when the scenario was too small for them to mean anything.
+        checks: Figures held against their targets.
     """
 
     scenario: str
     parameters: Mapping[str, Any]
+    full: bool
     rounds: Mapping[str, Sequence[Round]]
     checks: Sequence[Check] = ()
 
@@ -74,6 +76,11 @@ class Result:
     def ratio(self, target: Target, mine: str, theirs: str, figure: str) -> Check:
         """Hold the ratio of two contenders against a target."""
         return Check(target, paired_ratio(self.figures(mine, figure), self.figures(theirs, figure)))
+
+    def difference(self, target: Target, mine: str, theirs: str, figure: str) -> Check:
+        """Hold what one contender has more than another against a target."""
+        pairs = zip(self.figures(mine, figure), self.figures(theirs, figure), strict=True)
+        return Check(target, summarize([a - b for a, b in pairs]))
 
     def absolute(self, target: Target, contender: str) -> Check:
         """Hold a contender's figure against a target."""
@@ -102,6 +109,7 @@ def save(result: Result, about: Mapping[str, Any], directory: Path) -> Path:
         "time": now.isoformat(timespec="seconds"),
         "machine": dict(about),
         "parameters": dict(result.parameters),
+        "full": result.full,
         "medians": {name: _medians(rounds) for name, rounds in result.rounds.items()},
         "checks": [{**attrs.asdict(check), "passed": check.passed} for check in result.checks],
         "rounds": {name: [dict(each) for each in rounds] for name, rounds in result.rounds.items()},
@@ -119,9 +127,8 @@ def show(result: Result, console: Console) -> None:
         table.add_row(figure, *(_cell(each.get(figure)) for each in summaries.values()))
     console.print(table)
     for check in result.checks:
-        word = "[green]met[/]" if check.passed else "[red]missed[/]"
-        target = check.target
-        console.print(f"{word}  {target.figure}: {_cell(check.measured)}, target {target.sense} {target.limit:g}")
+        target, verdict = check.target, _verdict(check, full=result.full)
+        console.print(f"{verdict}  {target.figure}: {_cell(check.measured)}, target {target.sense} {target.limit:g}")
 
 
 def _summaries(rounds: Sequence[Round]) -> dict[str, Summary]:
@@ -130,6 +137,12 @@ def _summaries(rounds: Sequence[Round]) -> dict[str, Summary]:
 
 def _medians(rounds: Sequence[Round]) -> dict[str, dict[str, float]]:
     return {figure: attrs.asdict(summary) for figure, summary in _summaries(rounds).items()}
+
+
+def _verdict(check: Check, *, full: bool) -> str:
+    if not full:
+        return "[dim]not judged at this size[/]"
+    return "[green]met[/]" if check.passed else "[red]missed[/]"
 
 
 def _cell(summary: Summary | None) -> str:

@@ -1,13 +1,14 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
-from echo_actors.engine import Engine, EngineStatus, open_engine
+from echo_actors.engine import Engine, EngineStatus
 from echo_actors.errors import (
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
     EchoActorsError,
     EngineClosed,
+    GateClosed,
     InvalidMessage,
     MailboxFull,
     PersonalityError,
@@ -34,7 +35,20 @@ from echo_actors.events import (
     TurnStarted,
     UnknownFrame,
 )
-from echo_actors.models import Author, Block, BusyPolicy, Clock, Outcome, OutcomeKind, Receipt, Reply, Trust, Usage
+from echo_actors.models import (
+    Author,
+    Block,
+    BusyPolicy,
+    Clock,
+    FullPolicy,
+    Outcome,
+    OutcomeKind,
+    Receipt,
+    Reply,
+    Trust,
+    Usage,
+)
+from echo_actors.opening import open_engine
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot
 from echo_actors.streaming import Stream
@@ -54,6 +68,8 @@ __all__ = [
     "EngineClosed",
     "EngineStatus",
     "Event",
+    "FullPolicy",
+    "GateClosed",
     "InvalidMessage",
     "Lagged",
     "MailboxFull",

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Literal
 
 import attrs
 import trio
 
-from echo_actors._version import __version__
-from echo_actors.actors.attempt import Stop
 from echo_actors.actors.mailbox import Entry
-from echo_actors.actors.services import Persona, Services
-from echo_actors.actors.supervisor import Supervisor, depths
-from echo_actors.actors.topic import Hub, Subscription
-from echo_actors.admission.slots import Slots
-from echo_actors.audit import AuditLog, Head, Record, open_audit, text_fields
-from echo_actors.claude.driver import Driver
-from echo_actors.claude.residency import open_residency
-from echo_actors.errors import EngineClosed, InvalidMessage, StoreError
+from echo_actors.actors.services import Services
+from echo_actors.actors.supervisor import Supervisor
+from echo_actors.actors.topic import Subscription
+from echo_actors.actors.verdict import Stop
+from echo_actors.audit import AuditLog
+from echo_actors.errors import EngineClosed, InvalidMessage
 from echo_actors.intake import check_channel, new_message
-from echo_actors.models import Author, BusyPolicy, Message, Outcome, OutcomeKind, Receipt, Reply, Trust
-from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
+from echo_actors.models import Author, BusyPolicy, Outcome, OutcomeKind, Receipt, Reply, Trust
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot, StoredMessage
-from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.streaming import Stream, answer
 
 OnCancel = Literal["interrupt", "detach"]
@@ -47,6 +39,7 @@ class EngineStatus:
         queued_messages: Messages waiting in mailboxes.
         subscribers: Open subscriptions.
         suspended: Channels that take nothing, and why.
+        gate: Why no turn may start now; empty when turns may.
         audit_problem: Why audit records cannot be written now.
     """
 
@@ -58,6 +51,7 @@ class EngineStatus:
     queued_messages: int
     subscribers: int
     suspended: dict[str, str]
+    gate: str
     audit_problem: str | None
 
 
@@ -158,7 +152,7 @@ class Engine:
             EngineClosed: The engine closed before the end; the message runs again at the next start.
         """
         key = str(message_id)
-        known = self._supervisor.find(key) or await self._services.store.message(key)
+        known: Entry | StoredMessage | None = self._supervisor.find(key) or await self._services.store.message(key)
         if known is None:
             raise InvalidMessage(f"no message {key} is known")
         return await self._outcome_of(known)
@@ -270,9 +264,10 @@ class Engine:
             live_channels=len(supervisor.actors),
             running_turns=self._services.turn_slots.held,
             waiting_for_slot=self._services.turn_slots.waiting,
-            queued_messages=depths(supervisor.actors.values()),
+            queued_messages=sum(actor.mailbox.depth for actor in supervisor.actors.values()),
             subscribers=self._services.hub.subscriptions,
             suspended=dict(supervisor.suspended),
+            gate=self._services.gate.state.reason,
             audit_problem=self._audit.problem,
         )
 
@@ -312,113 +307,25 @@ class Engine:
             now=services.now(),
             max_bytes=services.settings.max_message_bytes,
         )
-        known, receipt = await self._supervisor.accept(message)
-        if isinstance(known, Entry) and known.message.accepted_at is message.accepted_at:
-            _record_acceptance(services, known.message, receipt)
-        return known, receipt
+        return await self._supervisor.acceptance.accept(message)
 
     async def _outcome_of(self, known: Entry | StoredMessage) -> Outcome:
+        if isinstance(known, StoredMessage) and known.outcome is None:
+            # It waits on disk for room in memory, or ended while it was looked up.
+            known = self._supervisor.find(known.message.message_id) or await self._again(known)
         if isinstance(known, Entry):
             await known.ended.wait()
         if known.outcome is None:
             raise EngineClosed("the engine closed before the message ended; it runs at the next start")
         return known.outcome
 
+    async def _again(self, known: StoredMessage) -> Entry | StoredMessage:
+        """Look a message up once more; one that has still not ended gets an entry to wait at."""
+        latest = await self._services.store.message(known.message.message_id)
+        if latest is None or latest.outcome is not None:
+            return latest or known
+        return self._supervisor.entry_of(latest)
+
     def _withdraw_soon(self, known: Entry | StoredMessage, reason: str) -> None:
         if isinstance(known, Entry):
             self._supervisor.nursery.start_soon(self._supervisor.withdraw, known, reason)
-
-
-def _record_acceptance(services: Services, message: Message, receipt: Receipt) -> None:
-    services.record(
-        "message.accepted",
-        channel=message.channel,
-        message=message.message_id,
-        sequence=receipt.sequence,
-        position=receipt.position,
-        author=message.author.name if message.author else None,
-        trust=message.trust.value,
-        **text_fields(message.text, content=services.settings.audit_content),
-    )
-
-
-@asynccontextmanager
-async def open_engine(settings: Settings | None = None, *, driver: Driver | None = None) -> AsyncIterator[Engine]:
-    """Open an engine for the block; leaving the block drains it.
-
-    Args:
-        settings: ``Settings.load()`` by default.
-        driver: Runs the turns instead of the Claude CLI.
-
-    Raises:
-        CLINotFound: There is no usable CLI.
-        PersonalityError: The persona cannot be read.
-        StoreLocked: Another engine owns the state directory.
-        StoreError: The store cannot be opened.
-    """
-    settings = settings or Settings.load()
-    run_id = uuid.uuid4().hex
-    async with AsyncExitStack() as rooms:
-        prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
-        store = await rooms.enter_async_context(open_sqlite_store(settings.state_dir, owner=run_id, now=_now))
-        audit = await rooms.enter_async_context(_audit(settings, store, run_id))
-        hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now)
-        rooms.callback(hub.close)
-        if driver is None:
-            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record))
-        services = Services(
-            settings=settings,
-            store=store,
-            driver=driver,
-            hub=hub,
-            record=audit.record,
-            turn_slots=Slots(settings.turn_slots),
-            persona=Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt)),
-            now=_now,
-            new_id=lambda: str(uuid.uuid4()),
-        )
-        last_sequence = await store.last_sequence()
-        _announce_start(audit.record, settings, store)
-        error: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            engine = Engine(services, Supervisor(services, nursery, last_sequence, random.random), audit)
-            try:
-                yield engine
-            except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery's exception group
-                error = caught
-            finally:
-                with trio.CancelScope(shield=True):
-                    await engine.drain()
-                nursery.cancel_scope.cancel()
-        if error is not None:
-            raise error
-
-
-@asynccontextmanager
-async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIterator[AuditLog]:
-    """Open the audit log for the block. The store keeps its head, so that a cut tail shows at the next start."""
-    note = await store.note(AUDIT_HEAD)
-    known = Head(**note) if note is not None else None
-    try:
-        audit = open_audit(
-            settings.audit_file, run_id=run_id, clock=_now, content=settings.audit_content, known_head=known
-        )
-    except OSError as problem:
-        raise StoreError(f"the audit log {settings.audit_file} cannot be opened: {problem}") from problem
-    try:
-        yield audit
-    finally:
-        with trio.CancelScope(shield=True):
-            audit.record("engine.closed")
-            await audit.aclose()
-            await store.put_note(AUDIT_HEAD, attrs.asdict(audit.head))
-
-
-def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:
-    record("engine.started", version=__version__, state_dir=str(settings.state_dir.resolve()))
-    if store.set_aside is not None:
-        record("store.set_aside", path=str(store.set_aside), reason="the store was damaged")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

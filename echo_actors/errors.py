@@ -140,6 +140,21 @@ class StaleRevision(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
+class GateClosed(EchoActorsError):
+    """The account cannot be used: several turns in a row failed for authentication or billing. Nothing was stored.
+
+    Attributes:
+        retry_after: Seconds until the engine tries again by itself.
+    """
+
+    reason: str
+    retry_after: float
+
+    def __str__(self) -> str:
+        return f"no messages are taken for {self.retry_after:.0f} s: {self.reason}; mend the account"
+
+
+@attrs.define(slots=False, eq=False)
 class TurnFailed(EchoActorsError, RuntimeError):
     """A message ended without an answer. Never raised for a message that was not accepted."""
 

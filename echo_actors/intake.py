@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import uuid
 from datetime import datetime
+from typing import TypeVar
 
 from echo_actors.errors import InvalidMessage
 from echo_actors.models import Author, BusyPolicy, Message, Trust
+
+E = TypeVar("E", bound=enum.StrEnum)
 
 MAX_CHANNEL_BYTES = 1024
 """The longest name of a channel, in bytes of UTF-8. Names end up in every audit record."""
@@ -57,8 +61,8 @@ def new_message(
         sequence=0,
         accepted_at=now,
         author=author,
-        trust=Trust(trust),
-        busy=BusyPolicy(busy),
+        trust=_choice(Trust, trust),
+        busy=_choice(BusyPolicy, busy),
         deadline=deadline,
     )
 
@@ -73,6 +77,14 @@ def _canonical_id(message_id: str | uuid.UUID | None) -> str:
         raise InvalidMessage(
             f"message_id must be a UUID, not {message_id!r}; uuid.uuid5 makes one of any key"
         ) from None
+
+
+def _choice(kind: type[E], value: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        valid = ", ".join(each.value for each in kind)
+        raise InvalidMessage(f"{value!r} is no {kind.__name__}; valid ones are {valid}") from None
 
 
 def _size(text: object, what: str) -> int:

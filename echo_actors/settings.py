@@ -19,6 +19,7 @@ import cattrs
 import orjson
 
 from echo_actors.errors import SettingsError
+from echo_actors.models import FullPolicy
 
 PREFIX = "ECHO_ACTORS_"
 
@@ -75,11 +76,15 @@ class Settings:
         attrs.Factory(lambda: os.cpu_count() or 1), "How many CLI processes may start at once (a start is CPU-bound)."
     )
     mailbox_size: int = _setting(100, "How many messages may wait in one channel.")
+    full_mailbox: FullPolicy = _setting(FullPolicy.REJECT, "What happens to a message that finds it full.")
+    max_attempts: int = _setting(3, "How often a message is started before it becomes a dead letter.")
     max_message_bytes: int = _setting(1_000_000, "The longest message text, in bytes of UTF-8.")
     max_line_bytes: int = _setting(32 * 2**20, "The longest line read from the CLI; a longer one is skipped.")
     subscriber_buffer: int = _setting(1000, "How many events wait for one subscriber before it lags.")
     event_ring: int = _setting(10_000, "How many past events can be asked for with a cursor.")
 
+    queue_timeout: float = _setting(3600.0, "For a message to wait until its turn starts.", **_DURATION)
+    first_event_timeout: float = _setting(120.0, "For the CLI to begin a message it was given.", **_DURATION)
     start_timeout: float = _setting(60.0, "For a CLI process to start and take a message.", **_DURATION)
     idle_timeout: float = _setting(300.0, "Without a sign of life from a turn.", **_DURATION)
     total_timeout: float = _setting(3600.0, "For a whole turn; always finite.", **_DURATION)
@@ -88,6 +93,9 @@ class Settings:
     write_timeout: float = _setting(10.0, "For the CLI to take one message from its standard input.", **_DURATION)
     hibernate_after: float = _setting(600.0, "Idle time after which a channel's CLI process ends.", **_DURATION)
     passivate_after: float = _setting(60.0, "Idle time after which a channel's actor leaves memory.", **_DURATION)
+    outcome_retention: float = _setting(
+        7 * 86400.0, "For an outcome, and its idempotency key, to be kept.", **_DURATION
+    )
     drain_timeout: float = _setting(30.0, "For running turns to end when the engine closes.", **_DURATION)
 
     def __attrs_post_init__(self) -> None:

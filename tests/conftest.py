@@ -18,7 +18,7 @@ from echo_actors import Settings
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.residency import Residency
-from echo_actors.engine import Engine, open_engine
+from echo_actors import Engine, open_engine
 from echo_actors.events import Event
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.simulator.model import ModelServer, open_model_server
@@ -61,7 +61,9 @@ class Host:
         lines = (self.state / "audit.jsonl").read_bytes().splitlines()
         records: list[dict[str, Any]] = [orjson.loads(line) for line in lines]
         wanted = {"event": event, **fields}.items()
-        return [record for record in records if wanted <= {k: v for k, v in record.items() if k in dict(wanted)}.items()]
+        return [
+            record for record in records if wanted <= {k: v for k, v in record.items() if k in dict(wanted)}.items()
+        ]
 
     def asked(self, channel_text: str) -> list[str]:
         """The texts that the model was asked and that have this in them, in order."""
@@ -71,7 +73,7 @@ class Host:
 async def eventually(holds: Callable[[], bool], *, within: float = 10.0) -> None:
     """Wait until something outside of this program holds: a process is there, or gone."""
     with trio.fail_after(within):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - the outside does not call back
             await trio.sleep(0.01)
 
 
@@ -92,11 +94,9 @@ def residents(engine: Engine) -> dict[str, int]:
 
 def processes_with(argument: str) -> list[psutil.Process]:
     """The living processes that have exactly this argument, wherever they are in the tree."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if argument in (process.info["cmdline"] or ()) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+    table = psutil.process_iter(["cmdline", "status"])
+    found = [process for process in table if argument in (process.info["cmdline"] or ())]
+    return [process for process in found if process.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture

@@ -11,12 +11,21 @@ from typing import Any
 import attrs
 import orjson
 import trio
+from hypothesis import strategies as st
 
 from echo_actors import Engine, Settings, open_engine
 from echo_actors.claude.driver import TurnRequest
 from echo_actors.claude.process_tree import Identity, marked
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.testing.instant_driver import Answer, echo
+
+_NAMES = st.sampled_from(["type", "text", "content", "usage", "uuid", "message", "id", "x"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+"""Any value of JSON, small."""
 
 
 def new_id() -> str:
@@ -80,7 +89,7 @@ async def scripted_engine(settings: Settings, *, seconds: float = 30.0) -> Async
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that gives no event of its own; the test's own deadline bounds it."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
         await trio.sleep(0.005)
 
 
@@ -99,6 +108,7 @@ class Gate:
     _entered: trio.Event = attrs.Factory(trio.Event)
 
     def __call__(self, request: TurnRequest) -> Answer | Awaitable[Answer]:
+        """Answer, at once or when the gate is open."""
         return self._wait(request) if self.held in request.content else self.answer(request)
 
     async def entered(self) -> None:

@@ -20,7 +20,9 @@ def _text(channel: int, message: int) -> str:
     return f"channel {channel} message {message}"
 
 
-async def test_sixteen_channels_answer_four_messages_each_in_order_in_one_session_at_the_right_cost(host: Host) -> None:
+async def test_sixteen_channels_answer_four_messages_each_in_order_in_one_session_at_the_right_cost(
+    host: Host,
+) -> None:
     """All at once: nothing is lost, doubled, mixed up, miscounted or left running."""
     replies: dict[tuple[int, int], Reply] = {}
     order: dict[int, list[int]] = {channel: [] for channel in range(CHANNELS)}

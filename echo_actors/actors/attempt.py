@@ -12,40 +12,11 @@ import attrs
 import trio
 
 from echo_actors.actors.clocks import TurnClocks
+from echo_actors.actors.verdict import Stop, Verdict
 from echo_actors.claude.driver import Driver, Phase, SessionLost, TurnRequest, TurnResult
 from echo_actors.errors import CLIFailed, CLINotFound
 from echo_actors.events import Event
 from echo_actors.models import Clock, OutcomeKind
-
-
-@attrs.frozen
-class Stop:
-    """Why an attempt is to end.
-
-    Attributes:
-        kind: The outcome that its messages get; None for a drain, after which they run again.
-    """
-
-    kind: OutcomeKind | None
-    reason: str
-
-
-@attrs.frozen(kw_only=True)
-class Verdict:
-    """How an attempt ended.
-
-    Attributes:
-        kind: None when the messages have no end yet.
-        result: What the CLI said, when it came to that.
-        lost_session: The session could not be resumed; nothing was done.
-    """
-
-    kind: OutcomeKind | None
-    reason: str = ""
-    clock: Clock | None = None
-    error: str | None = None
-    result: TurnResult | None = None
-    lost_session: bool = False
 
 
 @attrs.define(eq=False)
@@ -55,6 +26,8 @@ class Attempt:
     Attributes:
         publish: Takes the turn's events.
         interrupt_grace: Seconds that a turn has to end by itself after an interrupt.
+        on_running: Called when the CLI has begun the message.
+        begun: The uuids of the messages that the CLI has begun.
     """
 
     driver: Driver
@@ -62,7 +35,9 @@ class Attempt:
     clocks: TurnClocks
     publish: Callable[[Event], None]
     interrupt_grace: float
+    on_running: Callable[[], None]
     phase: Phase | None = None
+    begun: set[str] = attrs.Factory(set)
     _stop: Stop | None = None
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     _grace_ends: float | None = None
@@ -106,6 +81,12 @@ class Attempt:
         self.phase = phase
         self.clocks.on_phase(phase, trio.current_time())
         self._set_deadline()
+        if phase is Phase.RUNNING:
+            self.on_running()
+
+    def on_begun(self, uuid: str) -> None:
+        """Know which messages the CLI has begun: the others can still be given back."""
+        self.begun.add(uuid)
 
     def on_life(self) -> None:
         """Start the idle clock again."""

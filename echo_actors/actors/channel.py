@@ -1,25 +1,27 @@
 """The actor: the one task that owns a channel while it is live.
 
-Its life is a loop: wait for the first message that is on disk, wait for a turn slot, count the attempt, run it, store
-its end, announce it. Everything that changes the channel's session happens in this order of things, one at a time.
+Its life is a loop: wait for the first message that is on disk, wait for the gate and for a turn slot, let the turn
+run to the end of all its messages. Everything that changes the channel's session happens in this order of things, one
+at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
-from echo_actors.actors import turns
-from echo_actors.actors.attempt import Attempt, Stop, Verdict
+from echo_actors.actors.endings import Endings
 from echo_actors.actors.mailbox import Entry, Mailbox
+from echo_actors.actors.runner import Spawn, TurnRunner
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
-from echo_actors.events import TurnEnded, TurnStarted
+from echo_actors.actors.verdict import Stop
 from echo_actors.models import Outcome
-from echo_actors.state.records import Claim, End
+from echo_actors.state.records import Claim, StoredMessage
 
 
 @attrs.define(eq=False)
@@ -28,19 +30,24 @@ class ChannelActor:
 
     Attributes:
         on_end: Called with each entry whose end was stored.
+        entry_of: Gives the entry of a message that an earlier run accepted.
+        spawn: Runs a function beside the actor, for messages that join a running turn.
     """
 
     channel: str
     services: Services
     on_end: Callable[[Entry], None]
+    entry_of: Callable[[StoredMessage], Entry]
+    spawn: Spawn
     mailbox: Mailbox = attrs.field(init=False)
     session: Session = attrs.field(init=False)
-    running: Entry | None = attrs.field(default=None, init=False)
-    _attempt: Attempt | None = attrs.field(default=None, init=False)
+    runner: TurnRunner = attrs.field(init=False)
+    _endings: Endings = attrs.field(init=False)
     _claim: Claim | None = attrs.field(default=None, init=False)
     _loaded: trio.Event = attrs.field(factory=trio.Event, init=False)
     _between_turns: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _visitors: int = attrs.field(default=0, init=False)
+    _last_loaded: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
@@ -48,6 +55,10 @@ class ChannelActor:
         """Make the parts that need the channel's name."""
         self.mailbox = Mailbox(self.channel, self.services.settings.mailbox_size)
         self.session = Session(self.channel, self.services)
+        self._endings = Endings(self.channel, self.services, self.session, self.on_end)
+        self.runner = TurnRunner(
+            self.channel, self.services, self.mailbox, self.session, self._endings, self._owned, self.spawn
+        )
 
     async def run(self) -> None:
         """Serve messages until the channel has been idle for long, or the engine drains.
@@ -65,14 +76,12 @@ class ChannelActor:
     def drain(self) -> None:
         """Begin nothing more; a running turn goes on."""
         self._draining = True
+        self.mailbox.close()
         self._waiting.cancel()
 
     def stop_turn(self, stop: Stop, *, now: bool = False) -> bool:
         """Ask the running turn to end; False when none is running."""
-        if self._attempt is None:
-            return False
-        self._attempt.stop(stop, now=now)
-        return True
+        return self.runner.stop(stop, now=now)
 
     @asynccontextmanager
     async def between_turns(self) -> AsyncIterator[Claim]:
@@ -86,11 +95,24 @@ class ChannelActor:
             self._visitors -= 1
 
     async def end_unstarted(self, entry: Entry, outcome: Outcome) -> None:
-        """Store and announce the end of a message that was taken out of the mailbox before it started."""
-        await self._loaded.wait()
-        await self._store_end(entry, outcome, Verdict(kind=outcome.kind))
+        """Store and announce the end of a message that was taken out of the mailbox before it began."""
+        self._visitors += 1
+        try:
+            await self._loaded.wait()
+            await self._endings.end_unstarted(self._owned(), entry, outcome)
+        finally:
+            self._visitors -= 1
 
-    # -- the loop's steps
+    async def recover(self) -> None:
+        """Start anew after a crash: nothing is believed that is not in the store."""
+        await self.services.driver.retire(self.channel, "its actor crashed")
+        self.session.snapshot = await self.services.store.snapshot(self.channel)
+
+    def restore(self, entries: Sequence[Entry], backlog: int) -> None:
+        """Take messages of an earlier run of the program into the mailbox, and say how many more there are."""
+        if entries:
+            self._last_loaded = entries[-1].message.sequence
+        self.mailbox.restore(entries, backlog)
 
     async def _load(self) -> None:
         if self._claim is None:
@@ -99,74 +121,30 @@ class ChannelActor:
             self._loaded.set()
 
     async def _next(self) -> Entry | None:
+        """Wait for a message and for the gate; None when the channel was idle for long or the engine drains."""
         self._waiting = trio.CancelScope(deadline=trio.current_time() + self.services.settings.passivate_after)
         if self._draining:
             return None
         with self._waiting:
-            return await self.mailbox.next()
+            await self._refill()
+            entry = await self.mailbox.next()
+            self._waiting.deadline = math.inf
+            await self.services.gate.enter()
+            return entry
         return None
 
+    async def _refill(self) -> None:
+        """Load more of the backlog when the window on it has become small."""
+        mailbox = self.mailbox
+        if mailbox.backlog and mailbox.room * 2 > self.services.settings.mailbox_size:
+            stored = await self.services.store.unfinished(self.channel, after=self._last_loaded, limit=mailbox.room)
+            entries = [self.entry_of(each) for each in stored]
+            self.restore(entries, max(0, mailbox.backlog - len(entries)) if entries else 0)
+
     async def _serve(self, entry: Entry) -> None:
-        async with self._between_turns:
-            async with self.services.turn_slots.hold():
-                if self._draining or not self.mailbox.begin(entry):
-                    return
-                self.running = entry
-                try:
-                    verdict = await self._try(entry)
-                except BaseException:
-                    self.mailbox.put_back(entry)
-                    raise
-                finally:
-                    self.running = None
-            await self._conclude(entry, verdict)
-
-    async def _try(self, entry: Entry) -> Verdict:
-        """Run the message's turn; once more, in a new session, when the old one turns out to be lost."""
-        verdict = await self._try_once(entry)
-        if verdict.lost_session:
-            self.session.lose(verdict.reason)
-            verdict = await self._try_once(entry)
-        return verdict
-
-    async def _try_once(self, entry: Entry) -> Verdict:
-        services, message_id = self.services, entry.message.message_id
-        request = turns.request_for(entry, self.session, services)
-        await services.store.start(self._owned(), [message_id], turn_id=request.turn_id, session_id=request.session_id)
-        entry.attempts += 1
-        publish = turns.publisher(message_id, services)
-        publish(TurnStarted(channel=self.channel, turn_id=request.turn_id, attempt=entry.attempts))
-        turns.record_start(request, entry, services)
-        self._attempt = Attempt(
-            services.driver, request, turns.clocks(services.settings), publish, services.settings.interrupt_grace
-        )
-        try:
-            return await self._attempt.run()
-        finally:
-            self._attempt = None
-
-    async def _conclude(self, entry: Entry, verdict: Verdict) -> None:
-        if verdict.kind is None:
-            entry.attempts -= 1
-            await self.services.store.unstart(self._owned(), [entry.message.message_id])
-            self.mailbox.put_back(entry)
-            return
-        await self._store_end(entry, turns.outcome_of(verdict, entry), verdict)
-
-    async def _store_end(self, entry: Entry, outcome: Outcome, verdict: Verdict) -> None:
-        """Keep a message's end, with what its turn did to the session, in one transaction; then announce it."""
-        services, message_id = self.services, entry.message.message_id
-        end = End(message_id=message_id, outcome=outcome, ended_at=services.now())
-        with trio.CancelScope(shield=True):
-            snapshot = self.session.after(verdict, answered=outcome.reply is not None)
-            stored = await services.store.finish(self._owned(), [end], snapshot)
-            if stored is not None:
-                self.session.adopt(stored)
-        turns.record_end(entry, outcome, verdict, services)
-        entry.end(outcome)
-        self.on_end(entry)
-        turn_id = "" if outcome.reply is None else outcome.reply.turn_id
-        services.hub.publish(TurnEnded(channel=self.channel, message_id=message_id, turn_id=turn_id, outcome=outcome))
+        async with self._between_turns, self.services.turn_slots.hold():
+            if not self._draining and self.mailbox.begin(entry):
+                await self.runner.serve(entry)
 
     def _owned(self) -> Claim:
         if self._claim is None:

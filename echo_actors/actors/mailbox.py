@@ -1,8 +1,11 @@
 """A channel's mailbox: what was accepted and has not begun.
 
-A memory channel carries entries to the actor in the order in which their places were taken. Taking a place never waits
-and happens before the message is on disk, so that order is decided once; the actor waits for each entry's commit
-before it starts it.
+A memory channel carries entries to the actor in the order in which their places were taken; behind it the actor keeps
+the line itself, so that what was begun in vain can go back to the head. Taking a place never waits and happens before
+the message is on disk, so that order is decided once; an entry can begin only after its commit.
+
+The line is a window on the journal: after a restart there may be more in the store than ``size``. The rest is counted
+as ``backlog`` and loaded when there is room; until it is, nothing new can be accepted, so order holds.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
+from collections.abc import Callable, Sequence
 
 import attrs
 import trio
 
+from echo_actors.actors.verdict import Verdict
 from echo_actors.errors import MailboxFull
 from echo_actors.models import Message, Outcome
+from echo_actors.state.records import StoredMessage
 
 
 class EntryState(enum.Enum):
@@ -34,15 +40,35 @@ class Entry:
 
     Attributes:
         attempts: How often it was started, over all runs of the program.
+        turn_id: The uuid under which it was last given to the CLI.
+        session_id: The session that it was last given to.
+        recovered: Whether that was in an earlier run of the program, or of a crashed actor, so that nobody knows how
+            it went.
+        failure: How the last attempt failed, when it is worth another.
         outcome: Its end; waiters are woken by ``ended``.
     """
 
     message: Message
     attempts: int = 0
+    turn_id: str | None = None
+    session_id: str | None = None
+    recovered: bool = False
+    failure: Verdict | None = None
     state: EntryState = EntryState.COMMITTING
     outcome: Outcome | None = None
     settled: trio.Event = attrs.Factory(trio.Event)
     ended: trio.Event = attrs.Factory(trio.Event)
+
+    @classmethod
+    def of(cls, stored: StoredMessage) -> Entry:
+        """The entry of a message that an earlier run of the program accepted."""
+        return cls(
+            stored.message,
+            attempts=stored.attempts,
+            turn_id=stored.turn_id,
+            session_id=stored.session_id,
+            recovered=stored.attempts > 0,
+        )
 
     def commit(self) -> None:
         """The message is on disk."""
@@ -70,13 +96,28 @@ class Mailbox:
         self._size = size
         # The channel has no bound of its own: `size` limits what is accepted, and what was accepted must fit.
         self._send, self._receive = trio.open_memory_channel[Entry](math.inf)
-        self._front: deque[Entry] = deque()
+        self._line: deque[Entry] = deque()
         self._waiting: dict[str, Entry] = {}
+        self._hopeful = trio.lowlevel.ParkingLot()
+        self._closed = False
+        self.backlog = 0
 
     @property
     def depth(self) -> int:
-        """How many entries wait."""
-        return len(self._waiting)
+        """How many messages wait, on disk or in memory."""
+        return len(self._waiting) + self.backlog
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more can be accepted now."""
+        return self.depth >= self._size
+
+    @property
+    def room(self) -> int:
+        """How many entries of the backlog can be loaded now."""
+        return max(0, self._size - len(self._waiting))
+
+    # -- what those do who accept messages
 
     def offer(self, entry: Entry) -> int:
         """Take a place at the end; give how many are ahead.
@@ -84,48 +125,114 @@ class Mailbox:
         Raises:
             MailboxFull: As many wait as may.
         """
-        if self.depth >= self._size:
+        if self.full:
             raise MailboxFull(self._channel, self.depth, self._size)
         ahead = self.depth
-        self._waiting[entry.message.message_id] = entry
-        self._send.send_nowait(entry)
+        self._add(entry)
         return ahead
 
+    @property
+    def crowded(self) -> bool:
+        """Whether one who wants a place has to wait for it."""
+        return self.full or bool(self._hopeful)
+
+    async def wait_for_place(self) -> None:
+        """Wait until there is a place, behind those who wait already, or until the mailbox closes."""
+        if self.crowded:
+            await self._hopeful.park()
+        while self.full and not self._closed:
+            await self._hopeful.park()
+
+    def close(self) -> None:
+        """Send those away who wait for a place."""
+        self._closed = True
+        self._hopeful.unpark_all()
+
+    def restore(self, entries: Sequence[Entry], backlog: int) -> None:
+        """Take entries that an earlier run of the program accepted, and say how many more are in the store."""
+        for entry in entries:
+            self._add(entry)
+            entry.commit()
+        self.backlog = backlog
+
     def withdraw(self, entry: Entry) -> bool:
-        """Take an entry out before it starts; False when it is too late."""
+        """Take an entry out before it begins; False when it is too late."""
         if self._waiting.pop(entry.message.message_id, None) is None:
             return False
         entry.state = EntryState.WITHDRAWN
         entry.settled.set()
+        self._hopeful.unpark()
         return True
 
-    def put_back(self, entry: Entry) -> None:
-        """Put an entry that was begun, and not ended, back at the head."""
-        entry.state = EntryState.WAITING
-        self._waiting = {entry.message.message_id: entry, **self._waiting}
-        self._front.appendleft(entry)
+    def oldest(self) -> Entry | None:
+        """The entry that has waited longest and is on disk."""
+        return next((each for each in self._waiting.values() if each.state is EntryState.WAITING), None)
+
+    # -- what the actor does
 
     async def next(self) -> Entry:
-        """Wait for the first entry that is on disk and not withdrawn; it stays in the mailbox until ``begin``."""
+        """Wait for the first entry that is on disk and not withdrawn; it stays in the line until ``begin``."""
         while True:
-            entry = self._front[0] if self._front else await self._receive.receive()
-            if not self._front:
-                self._front.append(entry)
+            self._pull()
+            if not self._line:
+                self._line.append(await self._receive.receive())
+            entry = self._line[0]
             await entry.settled.wait()
-            if self._waiting.get(entry.message.message_id) is entry:
+            if self._waits(entry):
                 return entry
-            if self._front and self._front[0] is entry:
-                self._front.popleft()
+            if self._line and self._line[0] is entry:
+                self._line.popleft()
+
+    def head(self) -> Entry | None:
+        """What ``next`` would give without waiting."""
+        self._pull()
+        while self._line and self._line[0].settled.is_set():
+            if self._waits(self._line[0]):
+                return self._line[0]
+            self._line.popleft()
+        return None
 
     def begin(self, entry: Entry) -> bool:
-        """Take the entry that ``next`` gave out of the mailbox to run it; False when it was withdrawn meanwhile."""
-        if self._front and self._front[0] is entry:
-            self._front.popleft()
+        """Take the entry at the head of the line out, to run it; False when it was withdrawn meanwhile."""
+        if self._line and self._line[0] is entry:
+            self._line.popleft()
         if self._waiting.pop(entry.message.message_id, None) is None:
             return False
         entry.state = EntryState.RUNNING
+        self._hopeful.unpark()
         return True
+
+    def begin_while(self, joins: Callable[[Entry], bool]) -> list[Entry]:
+        """Take further entries from the head of the line out, as long as they may join."""
+        begun = []
+        while (entry := self.head()) is not None and joins(entry):
+            self.begin(entry)
+            begun.append(entry)
+        return begun
+
+    def put_back(self, entries: Sequence[Entry]) -> None:
+        """Put entries that were begun, and have not ended, back at the head, in their order."""
+        for entry in entries:
+            entry.state = EntryState.WAITING
+        self._waiting = {**{entry.message.message_id: entry for entry in entries}, **self._waiting}
+        self._line.extendleft(reversed(entries))
 
     def waiting(self) -> list[Entry]:
         """The entries that wait, in order."""
         return list(self._waiting.values())
+
+    # -- helpers
+
+    def _add(self, entry: Entry) -> None:
+        self._waiting[entry.message.message_id] = entry
+        self._send.send_nowait(entry)
+
+    def _pull(self) -> None:
+        while True:
+            try:
+                self._line.append(self._receive.receive_nowait())
+            except trio.WouldBlock:
+                return
+
+    def _waits(self, entry: Entry) -> bool:
+        return self._waiting.get(entry.message.message_id) is entry

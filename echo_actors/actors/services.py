@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
 from echo_actors.claude.driver import Driver
@@ -39,6 +40,7 @@ class Services:
     hub: Hub
     record: Record
     turn_slots: Slots
+    gate: Gate
     persona: Persona
     now: Callable[[], datetime]
     new_id: Callable[[], str]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.actors.attempt import Verdict
+from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.services import Services
+from echo_actors.actors.verdict import Verdict
 from echo_actors.events import SessionChanged
 from echo_actors.models import OutcomeKind
 from echo_actors.state.records import Claim, SessionSnapshot
@@ -26,6 +27,7 @@ class Session:
     services: Services
     snapshot: SessionSnapshot | None = None
     _candidate: str | None = None
+    _failed_starts: int = 0
 
     @property
     def established(self) -> bool:
@@ -40,6 +42,12 @@ class Session:
         if self._candidate is None:
             self._candidate = self.services.new_id()
         return self._candidate
+
+    def id_for(self, entry: Entry) -> str:
+        """The id that a message's turn runs under: of a first turn that was cut, the one that it began."""
+        if not self.established and entry.recovered and entry.session_id is not None:
+            self._candidate = entry.session_id
+        return self.session_id
 
     @property
     def model(self) -> str:
@@ -59,7 +67,7 @@ class Session:
             last_message_at=now,
         )
 
-    def after(self, verdict: Verdict, *, answered: bool) -> SessionSnapshot | None:
+    def after(self, verdict: Verdict, *, answered: int) -> SessionSnapshot | None:
         """The snapshot after an attempt; None when it changes nothing."""
         result = verdict.result
         if result is None:
@@ -68,9 +76,7 @@ class Session:
         session_id = result.session_id if verdict.kind is OutcomeKind.ANSWERED else base.session_id
         if session_id is None:
             self._candidate = result.session_id
-        snapshot = base.after_turn(
-            result.spent, session_id=session_id, messages=int(answered), now=self.services.now()
-        )
+        snapshot = base.after_turn(result.spent, session_id=session_id, messages=answered, now=self.services.now())
         return attrs.evolve(
             snapshot,
             working_dir=str(self.services.settings.working_dir.resolve()),
@@ -81,6 +87,7 @@ class Session:
         """Take a stored snapshot as the current one, and announce a change of session."""
         before, self.snapshot = self.snapshot, stored
         previous = before.session_id if before is not None else None
+        self._failed_starts = 0
         if stored.session_id is not None:
             self._candidate = None
         if stored.session_id != previous:
@@ -88,12 +95,21 @@ class Session:
         if before is not None and before.persona_hash and before.persona_hash != stored.persona_hash:
             self._announce(stored.session_id, previous, "persona changed")
 
+    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> None:
+        """Keep a snapshot by itself."""
+        self.adopt(await self.services.store.save(claim, snapshot))
+
+    def failed_to_start(self) -> bool:
+        """A process that was to resume the session ended before it said anything; True when it happens again."""
+        self._failed_starts += 1
+        return self.established and self._failed_starts > 1
+
     def lose(self, reason: str) -> None:
         """Give the session up: the next turn begins a new one."""
         previous = self.snapshot.session_id if self.snapshot is not None else None
         if self.snapshot is not None:
             self.snapshot = attrs.evolve(self.snapshot, session_id=None)
-        self._candidate = None
+        self._candidate, self._failed_starts = None, 0
         self._announce(None, previous, f"lost: {reason}")
 
     async def clear(self, claim: Claim) -> bool:

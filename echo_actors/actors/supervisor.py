@@ -7,19 +7,21 @@ the channel is suspended. Nothing that an actor does can end another.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
-from echo_actors.actors.attempt import Stop
+from echo_actors.actors.acceptance import Acceptance
 from echo_actors.actors.channel import ChannelActor
+from echo_actors.actors.expiry import Expiry
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.restart import RestartPolicy
 from echo_actors.actors.services import Services
-from echo_actors.errors import ChannelSuspended, EngineClosed
-from echo_actors.events import Accepted, Retrying
-from echo_actors.models import Message, Outcome, OutcomeKind, Receipt
+from echo_actors.actors.verdict import Stop
+from echo_actors.errors import EngineClosed, StoreError
+from echo_actors.events import Retrying
+from echo_actors.models import Clock, Outcome, OutcomeKind
 from echo_actors.state.records import StoredMessage
 
 
@@ -29,8 +31,9 @@ class Supervisor:
 
     Attributes:
         nursery: Where the actors run.
-        last_sequence: The highest sequence given so far.
         jitter: Gives a number from 0 up to 1, to spread restarts.
+        acceptance: How messages come in.
+        suspended: Channels that take nothing, and why.
     """
 
     services: Services
@@ -40,9 +43,19 @@ class Supervisor:
     closing: bool = attrs.field(default=False, init=False)
     actors: dict[str, ChannelActor] = attrs.field(factory=dict, init=False)
     suspended: dict[str, str] = attrs.field(factory=dict, init=False)
+    acceptance: Acceptance = attrs.field(init=False)
+    _expiry: Expiry = attrs.field(init=False)
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     _resumed: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     _at_rest: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Start what watches over waiting messages."""
+        self._expiry = Expiry(self.services.settings.queue_timeout, self.services.now, self._expire)
+        self.acceptance = Acceptance(
+            self.services, self.actor, self.find, self.adopt, self.forget, self.suspended, self.last_sequence
+        )
+        self.nursery.start_soon(self._expiry.run, name="expiry")
 
     def actor(self, channel: str) -> ChannelActor:
         """The channel's actor, started if it is not live. There is no await in here: two callers get one actor.
@@ -54,56 +67,56 @@ class Supervisor:
             raise EngineClosed
         actor = self.actors.get(channel)
         if actor is None:
-            actor = self.actors[channel] = ChannelActor(channel, self.services, self._forget)
+            actor = self.actors[channel] = ChannelActor(
+                channel, self.services, self.forget, self.entry_of, self._spawn
+            )
             self.nursery.start_soon(self._supervise, actor, name=f"actor {channel!r}")
         return actor
+
+    # -- messages in memory
 
     def find(self, message_id: str) -> Entry | None:
         """The entry of a message that has not ended and is in memory."""
         return self._entries.get(message_id)
 
-    async def accept(self, message: Message) -> tuple[Entry | StoredMessage, Receipt]:
-        """Give a message its place and keep it; a known id gives what is known of it.
+    def adopt(self, entry: Entry) -> None:
+        """Know an entry by its message's id, and let it expire."""
+        self._entries[entry.message.message_id] = entry
+        self._expiry.watch(entry)
 
-        The place is taken before the first await. When the message cannot be kept, the place is given back.
+    def entry_of(self, stored: StoredMessage) -> Entry:
+        """The entry of a message that an earlier run of the program accepted; one for all who ask."""
+        entry = self._entries.get(stored.message.message_id)
+        if entry is None:
+            entry = Entry.of(stored)
+            self.adopt(entry)
+        return entry
 
-        Raises:
-            ChannelSuspended: The channel takes nothing until it is resumed.
-            EngineClosed: The engine is draining.
-            MailboxFull: As many messages wait as may.
-            StoreError: The message could not be kept.
-        """
-        known = self._entries.get(message.message_id)
-        if known is not None:
-            return known, Receipt(known.message.message_id, known.message.sequence, 0)
-        if message.channel in self.suspended:
-            raise ChannelSuspended(message.channel, self.suspended[message.channel])
-        actor = self.actor(message.channel)
-        entry = Entry(attrs.evolve(message, sequence=self.last_sequence + 1))
-        position = actor.mailbox.offer(entry) + (actor.running is not None)
-        self.last_sequence += 1
-        self._entries[message.message_id] = entry
-        stored = await self._keep(actor, entry)
-        if stored is not None:
-            return stored, Receipt(stored.message.message_id, stored.message.sequence, 0)
-        receipt = Receipt(entry.message.message_id, entry.message.sequence, position)
-        self.services.hub.publish(
-            Accepted(
-                channel=message.channel, message_id=receipt.message_id, sequence=receipt.sequence, position=position
-            )
-        )
-        entry.commit()
-        return entry, receipt
+    async def recover(self) -> int:
+        """Take up what earlier runs of the program left: every message without an end; give how many."""
+        store, total = self.services.store, 0
+        for channel, count in await store.unfinished_channels():
+            page = await store.unfinished(channel, after=0, limit=self.services.settings.mailbox_size)
+            self.actor(channel).restore([self.entry_of(each) for each in page], count - len(page))
+            total += count
+        return total
+
+    def forget(self, entry: Entry) -> None:
+        """The entry has ended, or was never accepted."""
+        self._entries.pop(entry.message.message_id, None)
 
     async def withdraw(self, entry: Entry, reason: str) -> None:
         """End a message for the sake of the one who sent it: out of the queue, or by an interrupt."""
         actor = self.actors.get(entry.message.channel)
         if actor is None or entry.ended.is_set():
             return
+        stop = Stop(OutcomeKind.CANCELLED, reason)
         if actor.mailbox.withdraw(entry):
-            await actor.end_unstarted(entry, Outcome(kind=OutcomeKind.CANCELLED, reason=reason))
-        elif actor.running is entry:
-            actor.stop_turn(Stop(OutcomeKind.CANCELLED, reason))
+            await self._end(actor, entry, Outcome(kind=OutcomeKind.CANCELLED, reason=reason, attempts=entry.attempts))
+        elif actor.runner.runs(entry):
+            actor.stop_turn(stop)
+
+    # -- operators
 
     def resume(self, channel: str) -> bool:
         """Lift a suspension; False when there was none."""
@@ -131,19 +144,22 @@ class Supervisor:
 
     # -- helpers
 
-    async def _keep(self, actor: ChannelActor, entry: Entry) -> StoredMessage | None:
-        """Store an entry; give the stored message when its id was known. A caller's cancellation waits meanwhile."""
-        stored = None
-        kept = False
+    def _spawn(self, function: Callable[[], Awaitable[None]]) -> None:
+        self.nursery.start_soon(function)
+
+    async def _expire(self, entry: Entry) -> None:
+        actor = self.actors.get(entry.message.channel)
+        if actor is None or not actor.mailbox.withdraw(entry):
+            return
+        reason = "its deadline passed" if entry.message.deadline else "it waited too long"
+        outcome = Outcome(kind=OutcomeKind.EXPIRED, reason=reason, clock=Clock.QUEUE, attempts=entry.attempts)
+        self.nursery.start_soon(self._end, actor, entry, outcome)
+
+    async def _end(self, actor: ChannelActor, entry: Entry, outcome: Outcome) -> None:
         try:
-            with trio.CancelScope(shield=True):
-                stored = await self.services.store.accept(entry.message)
-            kept = stored is None
-        finally:
-            if not kept:
-                actor.mailbox.withdraw(entry)
-                self._forget(entry)
-        return stored
+            await actor.end_unstarted(entry, outcome)
+        except StoreError as error:
+            self.services.record("message.not_ended", channel=actor.channel, reason=str(error))
 
     async def _supervise(self, actor: ChannelActor) -> None:
         """Run an actor until it leaves by itself, again after each crash."""
@@ -167,20 +183,19 @@ class Supervisor:
         self.services.record(
             "actor.crashed", channel=channel, reason=reason, trace="".join(traceback.format_exception(error)[-3:])
         )
-        if delay is not None:
+        if delay is None:
+            await self._suspend(channel, reason)
+            policy.reset()
+        else:
             self.services.hub.publish(Retrying(channel=channel, reason=reason, attempt=0, delay=delay))
             await trio.sleep(delay)
-            return
+        try:
+            await actor.recover()
+        except StoreError as problem:
+            self.services.record("actor.not_recovered", channel=channel, reason=str(problem))
+
+    async def _suspend(self, channel: str, reason: str) -> None:
         self.suspended[channel] = reason
-        self._resumed[channel] = trio.Event()
+        resumed = self._resumed[channel] = trio.Event()
         self.services.record("channel.suspended", channel=channel, reason=reason)
-        await self._resumed[channel].wait()
-        policy.reset()
-
-    def _forget(self, entry: Entry) -> None:
-        self._entries.pop(entry.message.message_id, None)
-
-
-def depths(actors: Iterable[ChannelActor]) -> int:
-    """How many messages wait in these actors' mailboxes."""
-    return sum(actor.mailbox.depth for actor in actors)
+        await resumed.wait()

@@ -31,21 +31,23 @@ class Subscription:
         self._size = size
         self._buffer: deque[Event] = deque()
         self._missed = 0
+        self._lost_until = ""
         self._closed = False
         self._news = trio.Event()
 
     def push(self, event: Event) -> None:
         """Take an event, at the cost of the oldest one when the buffer is full."""
         if len(self._buffer) >= self._size:
-            self._buffer.popleft()
-            self._missed += 1
+            self._lost_until = self._buffer.popleft().cursor
+            self._missed += self._missed >= 0
         self._buffer.append(event)
         if not self._news.is_set():
             self._news.set()
 
-    def lag(self, missed: int) -> None:
-        """Tell first that so many events were lost before the next one; -1 for an unknown number."""
-        self._missed = missed
+    def lag(self, missed: int, cursor: str) -> None:
+        """Tell first that so many more events were lost before the next one, up to a cursor; -1 for who knows."""
+        self._missed = -1 if missed < 0 else self._missed + missed
+        self._lost_until = self._lost_until or cursor
         self._news.set()
 
     def close(self) -> None:
@@ -69,7 +71,8 @@ class Subscription:
         while True:
             if self._missed:
                 missed, self._missed = self._missed, 0
-                return self._hub.stamp(Lagged(channel=self.channel or "", missed=missed))
+                cursor, self._lost_until = self._lost_until, ""
+                return Lagged(channel=self.channel or "", missed=missed, time=self._hub.now(), cursor=cursor)
             if self._buffer:
                 return self._buffer.popleft()
             if self._closed:
@@ -101,14 +104,10 @@ class Hub:
         """Make the ring."""
         self._ring = deque(maxlen=self.ring_size)
 
-    def stamp(self, event: Event) -> Event:
-        """The event with the time and the cursor of the last published one."""
-        return attrs.evolve(event, time=self.now(), cursor=f"{self.run_id}:{self._count}")
-
     def publish(self, event: Event) -> Event:
         """Stamp an event and give it to everyone whom it concerns."""
         self._count += 1
-        event = self.stamp(event)
+        event = attrs.evolve(event, time=self.now(), cursor=f"{self.run_id}:{self._count}")
         self._ring.append(event)
         for subscription in self._by_channel.get(event.channel, ()):
             subscription.push(event)
@@ -158,7 +157,8 @@ class Hub:
         for offset, event in enumerate(self._ring):
             if first + offset > seen and subscription.channel in (None, event.channel):
                 subscription.push(event)
+        before_ring = f"{self.run_id}:{first - 1}"
         if not known:
-            subscription.lag(-1)
+            subscription.lag(-1, before_ring)
         elif seen < first - 1:
-            subscription.lag(first - 1 - seen)
+            subscription.lag(first - 1 - seen, before_ring)

@@ -6,37 +6,51 @@ from collections.abc import Callable
 
 import attrs
 
-from echo_actors.actors.attempt import Verdict
+from echo_actors.actors.batch import Batch
 from echo_actors.actors.clocks import TurnClocks
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
+from echo_actors.actors.verdict import Verdict
 from echo_actors.audit import text_fields
 from echo_actors.claude.driver import Launch, TurnRequest, TurnResult
-from echo_actors.events import Event, ToolFinished, ToolStarted
+from echo_actors.events import Event, ToolFinished, ToolStarted, TurnStarted
 from echo_actors.models import Clock, Outcome, Reply
-from echo_actors.safety.fence import fence, needs_fence, new_nonce
 from echo_actors.settings import Settings
 
 
-def request_for(entry: Entry, session: Session, services: Services) -> TurnRequest:
-    """The request that runs a message in the channel's session."""
-    settings, message = services.settings, entry.message
-    text = message.text
-    if needs_fence(message.trust, message.author.name if message.author else None):
-        author = message.author
-        text = fence(
-            text,
-            author_name=author.name if author else None,
-            author_id=author.id if author else None,
-            trust=message.trust.value,
-            nonce=new_nonce(),
-        )
+def request_for(batch: Batch, session: Session, services: Services) -> TurnRequest:
+    """The request that runs a turn's messages in the channel's session."""
+    return _request((batch.turn_id, session.session_id), batch.content(), session, services)
+
+
+def recall_request(entry: Entry, session: Session, services: Services) -> TurnRequest:
+    """The request that a message was last run by, as far as finding its answer needs it."""
+    return _request((entry.turn_id or "", entry.session_id or ""), "", session, services)
+
+
+def uuid_for(entries: list[Entry], new_id: Callable[[], str]) -> str:
+    """The uuid to give messages to the CLI under.
+
+    A message's own at first, and again after a crash, when the CLI may know that it was done. Otherwise a new one:
+    the CLI counts an interrupted or failed message as done too (measured with CLI 2.1.330).
+    """
+    first, *others = entries
+    if others:
+        return new_id()
+    if not first.attempts:
+        return first.message.message_id
+    return first.turn_id if first.recovered and first.turn_id else new_id()
+
+
+def _request(ids: tuple[str, str], content: str, session: Session, services: Services) -> TurnRequest:
+    settings = services.settings
+    turn_id, session_id = ids
     return TurnRequest(
-        channel=message.channel,
-        turn_id=message.message_id,
-        content=text,
-        session_id=session.session_id,
+        channel=session.channel,
+        turn_id=turn_id,
+        content=content,
+        session_id=session_id,
         established=session.established,
         launch=Launch(
             model=session.model,
@@ -55,6 +69,7 @@ def clocks(settings: Settings) -> TurnClocks:
     return TurnClocks(
         {
             Clock.START: settings.start_timeout,
+            Clock.FIRST_EVENT: settings.first_event_timeout,
             Clock.IDLE: settings.idle_timeout,
             Clock.TOTAL: settings.total_timeout,
         }
@@ -76,7 +91,7 @@ def reply_of(result: TurnResult, turn_id: str) -> Reply:
     )
 
 
-def outcome_of(verdict: Verdict, entry: Entry) -> Outcome:
+def outcome_of(verdict: Verdict, entry: Entry, turn_id: str) -> Outcome:
     """The outcome that a final verdict gives a message."""
     if verdict.kind is None:
         raise ValueError("a turn that will run again has no outcome")
@@ -85,7 +100,7 @@ def outcome_of(verdict: Verdict, entry: Entry) -> Outcome:
         kind=verdict.kind,
         reason=verdict.reason,
         clock=verdict.clock,
-        reply=reply_of(verdict.result, entry.message.message_id) if verdict.result and answered else None,
+        reply=reply_of(verdict.result, turn_id) if verdict.result and answered else None,
         error=verdict.error,
         attempts=entry.attempts,
     )
@@ -104,14 +119,19 @@ def publisher(message_id: str, services: Services) -> Callable[[Event], None]:
     return publish
 
 
-def record_start(request: TurnRequest, entry: Entry, services: Services) -> None:
-    """Record that a message was given to the CLI."""
+def announce_start(entry: Entry, turn_id: str, session: Session, services: Services) -> None:
+    """Publish and record that a message is given to the CLI."""
+    message_id = entry.message.message_id
+    services.hub.publish(
+        TurnStarted(channel=session.channel, message_id=message_id, turn_id=turn_id, attempt=entry.attempts)
+    )
     services.record(
         "turn.started",
-        channel=request.channel,
-        message=entry.message.message_id,
-        session=request.session_id,
-        model=request.launch.model,
+        channel=session.channel,
+        message=message_id,
+        turn=turn_id,
+        session=session.session_id,
+        model=session.model,
         attempt=entry.attempts,
     )
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from echo_actors.claude.driver import Launch
 
+FRESH_PROMPT_SINCE = (2, 1, 257)
+"""The first CLI that can be told not to keep a session's first system prompt (its official SDK names it). Older ones
+keep none: they take what each start gives them."""
+
 _STREAMING = (
     "-p",
     *("--input-format", "stream-json"),
@@ -19,7 +23,9 @@ _STREAMING = (
 )
 
 
-def command(cli: Path, launch: Launch, session_id: str, *, resume: bool) -> tuple[str, ...]:
+def command(
+    cli: Path, launch: Launch, session_id: str, *, resume: bool, fresh_prompt: bool = False
+) -> tuple[str, ...]:
     """The arguments that start a CLI for a session.
 
     Args:
@@ -27,11 +33,15 @@ def command(cli: Path, launch: Launch, session_id: str, *, resume: bool) -> tupl
         launch: How it is to run.
         session_id: The conversation's uuid.
         resume: Continue it; otherwise begin it under this id.
+        fresh_prompt: Let a changed persona hold in old sessions too; for CLIs since ``FRESH_PROMPT_SINCE``, others
+            end at an option that they do not know.
     """
     arguments = [str(cli), *_STREAMING, "--model", launch.model, "--permission-mode", launch.permission_mode]
     arguments += ["--resume" if resume else "--session-id", session_id]
     if launch.prompt_file is not None:
         arguments += ["--system-prompt-file", str(launch.prompt_file)]
+        if fresh_prompt:
+            arguments += ["--system-prompt-snapshot", "off"]
     if launch.allowed_tools:
         arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
     if launch.partial_messages:

@@ -20,6 +20,12 @@ def table(source: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def items(source: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under a key, or an empty one."""
+    value = source.get(key)
+    return value if isinstance(value, list) else []
+
+
 def contents(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The content blocks of a message; none when its content is a plain string."""
     content = message.get("content")

@@ -65,6 +65,9 @@ class TurnListener(Protocol):
     def on_life(self) -> None:
         """The CLI gave a sign of life."""
 
+    def on_begun(self, uuid: str) -> None:
+        """The CLI has begun the message that was sent under this uuid."""
+
     def on_event(self, event: Event) -> None:
         """The turn made an event, not yet stamped with time and cursor."""
 
@@ -118,6 +121,9 @@ class Driver(Protocol):
 
     def steer(self, channel: str, uuid: str, content: str) -> bool:
         """Give one more message to the running turn; False when there is none that could take it."""
+
+    async def recall(self, request: TurnRequest) -> TurnResult | None:
+        """The answer to a request that was run before, if the session has it whole; None otherwise."""
 
     async def retire(self, channel: str, reason: str) -> None:
         """End the channel's process, if there is one."""

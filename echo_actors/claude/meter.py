@@ -7,6 +7,7 @@ last result; older ones leave the difference to the reader.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,8 +34,10 @@ def _count(source: Mapping[str, Any], names: Mapping[str, str]) -> Usage:
 
 
 def number(value: object) -> float:
-    """A number from the wire; anything else counts as nothing."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    """A count or an amount from the wire; what is no finite number from 0 up counts as nothing."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
+        return float(value)
+    return 0.0
 
 
 def context_size(usage: Mapping[str, Any]) -> int:

@@ -120,6 +120,11 @@ class CLIProcess:
         return self.identity.pid
 
     @property
+    def ending(self) -> bool:
+        """Whether its end has begun; it takes no more input then."""
+        return self._leaving.is_set()
+
+    @property
     def stderr_tail(self) -> str:
         """The last of what it wrote to stderr."""
         return self._stderr.decode("utf-8", "replace")

@@ -19,7 +19,7 @@ import trio
 
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
-from echo_actors.claude.command import command
+from echo_actors.claude.command import FRESH_PROMPT_SINCE, command
 from echo_actors.claude.driver import Phase, SessionLost, TurnListener, TurnRequest, TurnResult
 from echo_actors.claude.environment import ChildEnvironment, ProcessMark, child_environment
 from echo_actors.claude.locate import CLIVersion, find_cli, read_version
@@ -31,6 +31,7 @@ from echo_actors.claude.termination import ProcessLimits
 from echo_actors.claude.transcript import Transcript
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.claude.vitals import Vitals
+from echo_actors.errors import CLIFailed
 from echo_actors.safety.fence import defuse
 from echo_actors.settings import Settings
 
@@ -55,6 +56,7 @@ class Residency:
     environ: Mapping[str, str]
     nursery: trio.Nursery
     _residents: dict[str, Resident] = attrs.field(factory=dict, init=False)
+    _ending: dict[str, set[CLIProcess]] = attrs.field(factory=dict, init=False)
     _room: trio.CapacityLimiter = attrs.field(init=False)
     _starts: Slots = attrs.field(init=False)
 
@@ -68,19 +70,27 @@ class Residency:
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run a turn on the channel's process, started or resumed if need be; see ``Driver``."""
         resident = await self._fitting(request)
-        if resident is None:
-            resident = await self._start(request, listener)
-        else:
-            resident.listener = listener
+        if resident is not None:
+            try:
+                return await self._run_on(resident, request, listener)
+            except CLIFailed:
+                if not resident.died_before(request.turn_id):
+                    raise
+                # It died while it was idle, which shows only now, and never began the message: a new one can have it.
+        resident = await self._start(request, listener)
+        return await self._run_on(resident, request, listener)
+
+    async def _run_on(self, resident: Resident, request: TurnRequest, listener: TurnListener) -> TurnResult:
+        resident.listener = listener
         try:
             if resident.launch.model != request.launch.model:
                 listener.on_phase(Phase.STARTING)
                 await resident.set_model(request.launch.model)
-            if not resident.machine.expects(request.turn_id):
+            if not resident.knows(request.turn_id):
                 resident.write(request.turn_id, self._harmless(request.content))
             if not resident.machine.running:
                 listener.on_phase(Phase.SENT)
-            result = await resident.result()
+            result = await resident.result(request.turn_id)
         except BaseException:
             await self._let_go(resident, "the turn was cut short", hurry=True)
             raise
@@ -94,16 +104,29 @@ class Residency:
     def interrupt(self, channel: str) -> None:
         """Ask the channel's running turn to end; see ``Driver``."""
         resident = self._residents.get(channel)
-        if resident is not None and resident.listener is not None and resident.failure is None:
+        if resident is not None and resident.listener is not None:
             resident.interrupt()
 
     def steer(self, channel: str, uuid: str, content: str) -> bool:
         """Give one more message to the running turn; see ``Driver``."""
         resident = self._residents.get(channel)
-        if resident is None or not resident.machine.running or resident.failure is not None:
+        if resident is None or not resident.machine.running:
             return False
-        resident.write(uuid, self._harmless(content))
+        try:
+            resident.write(uuid, self._harmless(content))
+        except CLIFailed:
+            return False
         return True
+
+    async def recall(self, request: TurnRequest) -> TurnResult | None:
+        """The answer that the transcript has to a request; see ``Driver``."""
+        transcript = self._transcript(request)
+        recorded = await trio.to_thread.run_sync(transcript.reply_to, request.turn_id)
+        if recorded is None or not recorded.finished or not recorded.text:
+            return None
+        return TurnResult(
+            uuids=(request.turn_id,), session_id=request.session_id, text=recorded.text, blocks=recorded.blocks
+        )
 
     async def retire(self, channel: str, reason: str) -> None:
         """End the channel's process; see ``Driver``."""
@@ -126,26 +149,31 @@ class Residency:
         if resident is None:
             return None
         launch = attrs.evolve(resident.launch, model=request.launch.model)
-        if resident.failure is None and resident.machine.session_id == request.session_id and launch == request.launch:
+        if resident.usable and resident.machine.session_id == request.session_id and launch == request.launch:
             return resident
         await self._let_go(resident, "it does not fit the next turn")
         return None
 
     async def _start(self, request: TurnRequest, listener: TurnListener) -> Resident:
-        """Start the channel's process and give it the message, within the start ramp."""
+        """Start the channel's process and give it the message, within the start ramp.
+
+        Two processes on one session would fork its history, so an earlier one is waited for.
+        """
+        for process in tuple(self._ending.get(request.channel, ())):
+            await process.ended.wait()
         token = object()
         await self._claim_room(token)
         mark = ProcessMark(self.run_id, uuid.uuid4().hex)
         environment = child_environment(
             self.environ, extra=self._extra_environment(), passthrough=self.settings.pass_environment, mark=mark
         )
-        transcript = Transcript.of(request.session_id, request.launch.working_dir, environment.variables)
+        transcript = self._transcript(request)
         machine = TurnMachine(request.channel, request.session_id, Meter(transcript.total_cost))
         resident = Resident(request.channel, request.launch, machine, listener=listener)
         try:
             async with self._starts.hold():
                 listener.on_phase(Phase.STARTING)
-                argv = command(self.cli, request.launch, request.session_id, resume=_resumable(request, transcript))
+                argv = self._command(request, resume=_resumable(request, transcript))
                 await self._spawn(resident, argv, environment, mark, lambda: self._room.release_on_behalf_of(token))
                 resident.write(request.turn_id, self._harmless(request.content))
                 await resident.first_frame()
@@ -191,16 +219,28 @@ class Residency:
             withheld=",".join(environment.withheld),
         )
 
-    async def _let_go(self, resident: Resident, reason: str, *, hurry: bool = False) -> None:
-        """End a process and all that it started; bounded, and not to be cancelled."""
+    def _part_with(self, resident: Resident) -> None:
+        """From now on the resident serves nobody; whoever calls this also lets it go."""
         resident.mute()
         if self._residents.get(resident.channel) is resident:
             del self._residents[resident.channel]
+        if resident.process is not None:
+            self._ending.setdefault(resident.channel, set()).add(resident.process)
+
+    async def _let_go(self, resident: Resident, reason: str, *, hurry: bool = False) -> None:
+        """End a process and all that it started; bounded, and not to be cancelled."""
+        self._part_with(resident)
         if resident.process is None:
             return
         if resident.failure is not None:
             reason = str(resident.failure)
-        report = await resident.process.stop(reason, hurry=hurry)
+        try:
+            report = await resident.process.stop(reason, hurry=hurry)
+        finally:
+            ending = self._ending.get(resident.channel, set())
+            ending.discard(resident.process)
+            if not ending:
+                self._ending.pop(resident.channel, None)
         self.record(
             "process.stopped",
             channel=resident.channel,
@@ -223,7 +263,7 @@ class Residency:
         idle = [each for each in self._residents.values() if each.listener is None]
         if idle:
             oldest = min(idle, key=lambda each: each.last_used)
-            del self._residents[oldest.channel]
+            self._part_with(oldest)
             self.nursery.start_soon(self._let_go, oldest, "hibernated: another channel needs the room")
 
     async def hibernate_idle(self) -> None:
@@ -236,11 +276,19 @@ class Residency:
                 if resident.failure is not None or (
                     resident.last_used + patience <= now and not resident.machine.background_tasks
                 ):
-                    del self._residents[resident.channel]
+                    self._part_with(resident)
                     self.nursery.start_soon(self._let_go, resident, "hibernated: idle")
             await trio.sleep(min(patience / 4, 5.0))
 
     # -- helpers
+
+    def _transcript(self, request: TurnRequest) -> Transcript:
+        where = {**self.environ, **self.settings.environment}
+        return Transcript.of(request.session_id, request.launch.working_dir, where)
+
+    def _command(self, request: TurnRequest, *, resume: bool) -> tuple[str, ...]:
+        fresh_prompt = self.version.at_least(*FRESH_PROMPT_SINCE)
+        return command(self.cli, request.launch, request.session_id, resume=resume, fresh_prompt=fresh_prompt)
 
     def _extra_environment(self) -> dict[str, str]:
         scrub = {"CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1"} if self.settings.scrub_tool_environment else {}

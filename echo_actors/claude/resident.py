@@ -6,8 +6,8 @@ listener. Once it is let go nothing it still says reaches anybody.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections import deque
 from typing import Any
 
 import attrs
@@ -48,7 +48,7 @@ class Resident:
     listener: TurnListener | None = None
     last_used: float = 0.0
     failure: CLIFailed | None = None
-    _results: deque[TurnResult] = attrs.Factory(deque)
+    _results: dict[str, TurnResult] = attrs.Factory(dict)
     _questions: dict[str, _Question] = attrs.Factory(dict)
     _interrupt_wanted: bool = False
     _spoke: bool = False
@@ -64,18 +64,19 @@ class Resident:
         self._spoke = True
         if isinstance(frame, dict) and frame.get("type") == "control_response":
             self._on_answer(frame)
-        listener, was_running = self.listener, self.machine.running
+        listener, begun_before = self.listener, self.machine.begun
         outputs = self.machine.feed(frame)
         if listener is not None:
             listener.on_life()
-            if self.machine.running and not was_running:
+            if self.machine.running and not begun_before:
                 listener.on_phase(Phase.RUNNING)
+            for uuid_ in self.machine.begun - begun_before:
+                listener.on_begun(uuid_)
         if self._interrupt_wanted and self.machine.running:
-            self._interrupt_wanted = False
-            self._ask("interrupt")
+            self.interrupt()
         for output in outputs:
             if isinstance(output, TurnResult):
-                self._results.append(output)
+                self._results |= dict.fromkeys((*output.uuids, *output.returned), output)
             elif listener is not None:
                 listener.on_event(output)
         self._wake()
@@ -88,13 +89,25 @@ class Resident:
 
     # -- what a turn does
 
+    @property
+    def usable(self) -> bool:
+        """Whether it can take another message."""
+        return self.failure is None and self.process is not None and not self.process.ending
+
+    def knows(self, uuid_: str) -> bool:
+        """Whether a message was written and its result has not been taken."""
+        return uuid_ in self._results or self.machine.expects(uuid_)
+
+    def died_before(self, uuid_: str) -> bool:
+        """Whether the process ended without having begun a message."""
+        return not self.usable and not self.machine.running and uuid_ not in self._results
+
     def write(self, uuid_: str, content: str) -> None:
         """Give the CLI a message.
 
         Raises:
             CLIFailed: The process takes nothing any more.
         """
-        self.machine.sent(uuid_)
         self._process().send(
             {
                 "type": "user",
@@ -105,6 +118,7 @@ class Resident:
                 "client_composed": True,
             }
         )
+        self.machine.sent(uuid_)
 
     async def first_frame(self) -> None:
         """Wait until the CLI has said anything at all.
@@ -115,15 +129,17 @@ class Resident:
         while not self._spoke:
             await self._wait()
 
-    async def result(self) -> TurnResult:
-        """Wait for the next result.
+    async def result(self, uuid_: str) -> TurnResult:
+        """Wait for the result that names a message.
 
         Raises:
             CLIFailed: The process ended without one.
         """
-        while not self._results:
+        while uuid_ not in self._results:
             await self._wait()
-        return self._results.popleft()
+        result = self._results[uuid_]
+        self._results = {other: each for other, each in self._results.items() if each is not result}
+        return result
 
     async def set_model(self, model: str) -> None:
         """Let the next turn use another model.
@@ -140,10 +156,11 @@ class Resident:
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""
+        self._interrupt_wanted = not self.machine.running
         if self.machine.running:
-            self._ask("interrupt")
-        else:
-            self._interrupt_wanted = True
+            # One that takes no more input is ending by itself.
+            with contextlib.suppress(CLIFailed):
+                self._ask("interrupt")
 
     def rest(self, now: float) -> None:
         """The turn is over."""

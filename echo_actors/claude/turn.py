@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from echo_actors.claude.content import block_of, contents, flat_text, reply_text, table
+from echo_actors.claude.content import block_of, contents, flat_text, items, reply_text, table
 from echo_actors.claude.driver import TurnResult
 from echo_actors.claude.meter import Meter, context_size, number
 from echo_actors.claude.wire import BadLine, Frame
@@ -88,6 +88,11 @@ class TurnMachine:
         return uuid in self._sent
 
     @property
+    def begun(self) -> frozenset[str]:
+        """The messages of ours that the CLI has begun."""
+        return frozenset(uuid for uuid, state in self._sent.items() if state is _State.RUNNING)
+
+    @property
     def running(self) -> bool:
         """Whether the CLI has begun a message of ours."""
         return _State.RUNNING in self._sent.values()
@@ -108,8 +113,7 @@ class TurnMachine:
         """``init``, retries of the API, and background work."""
         match frame.get("subtype"):
             case "init":
-                capabilities = frame.get("capabilities")
-                self.capabilities = frozenset(capabilities if isinstance(capabilities, list) else ())
+                self.capabilities = frozenset(map(str, items(frame, "capabilities")))
                 self.model = str(frame.get("model", ""))
                 if LIFECYCLE not in self.capabilities:
                     self._start(next(iter(self._sent), ""))
@@ -119,8 +123,7 @@ class TurnMachine:
                 delay = number(frame.get("retry_delay_ms")) / 1000
                 return [self._event(Retrying, reason=reason, attempt=int(number(frame.get("attempt"))), delay=delay)]
             case "background_tasks_changed":
-                tasks = frame.get("tasks")
-                self.background_tasks = len(tasks) if isinstance(tasks, list) else 0
+                self.background_tasks = len(items(frame, "tasks"))
         return []
 
     def on_lifecycle(self, frame: Frame) -> list[Output]:
@@ -144,7 +147,7 @@ class TurnMachine:
         """One or more finished blocks of the answer."""
         if frame.get("parent_tool_use_id"):
             return []
-        for superseded in frame.get("supersedes") or ():
+        for superseded in items(frame, "supersedes"):
             self._blocks.pop(str(superseded), None)
         self._api_error = str(frame.get("error") or "")
         message = table(frame, "message")

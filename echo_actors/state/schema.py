@@ -36,6 +36,7 @@ _SCHEMA = (
     """,
     "CREATE INDEX unfinished ON messages (channel, sequence) WHERE kind IS NULL",
     "CREATE INDEX ended ON messages (ended_at) WHERE kind IS NOT NULL",
+    "CREATE INDEX dead ON messages (sequence) WHERE kind = 'dead_lettered'",
     """
     CREATE TABLE channels (
         channel TEXT PRIMARY KEY,

@@ -108,10 +108,11 @@ class SQLiteStore:
         await trio.lowlevel.checkpoint()
         return self._claim
 
-    async def accept(self, message: Message) -> StoredMessage | None:
-        """Keep a new message, or give the stored one of that id."""
+    async def accept(self, message: Message, *, ends: Sequence[End] = ()) -> StoredMessage | None:
+        """Keep a new message and the ends that made room for it, or give the stored one of that id."""
         row = (message.sequence, message.message_id, message.channel, self._codec.message.encode(message))
-        known = await self._writer.run(lambda connection: statements.accept(connection, row))
+        rows = self._end_rows(ends)
+        known = await self._writer.run(lambda connection: statements.accept(connection, row, rows))
         return None if known is None else self._stored(known)
 
     async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
@@ -131,8 +132,7 @@ class SQLiteStore:
     ) -> SessionSnapshot | None:
         """Keep the ends of messages and the snapshot they led to; a ``StoreError`` if a message is unknown."""
         self._check(claim)
-        encode = self._codec.outcome.encode
-        rows = [(end.outcome.kind.value, encode(end.outcome), _micros(end.ended_at), end.message_id) for end in ends]
+        rows = self._end_rows(ends)
         saved = None if snapshot is None else attrs.evolve(snapshot, revision=snapshot.revision + 1)
         row = None if saved is None else self._row(saved)
         await self._writer.run(lambda connection: statements.finish(connection, rows, row))
@@ -159,6 +159,19 @@ class SQLiteStore:
     async def unfinished_channels(self) -> list[tuple[str, int]]:
         """Channels that have messages without an outcome, and how many."""
         return await self._writer.run(statements.unfinished_channels)
+
+    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        """A page of messages that were dead-lettered."""
+        rows = await self._writer.run(lambda connection: statements.dead_letters(connection, after, limit))
+        return [self._stored(row) for row in rows]
+
+    async def revive(self, message_id: str) -> bool:
+        """Let a dead letter run again."""
+        return await self._writer.run(lambda connection: statements.revive(connection, message_id))
+
+    async def discard(self, message_id: str) -> bool:
+        """Drop a dead letter for good."""
+        return await self._writer.run(lambda connection: statements.discard(connection, message_id))
 
     async def snapshot(self, channel: str) -> SessionSnapshot | None:
         """A channel's snapshot."""
@@ -205,6 +218,10 @@ class SQLiteStore:
     def _check(self, claim: Claim) -> None:
         if claim != self._claim:
             raise StaleRevision(f"the claim of {claim.owner!r} (epoch {claim.epoch}) is not of this run of the engine")
+
+    def _end_rows(self, ends: Sequence[End]) -> list[tuple[str, bytes, int, str]]:
+        encode = self._codec.outcome.encode
+        return [(end.outcome.kind.value, encode(end.outcome), _micros(end.ended_at), end.message_id) for end in ends]
 
     def _row(self, saved: SessionSnapshot) -> tuple[str, int, str | None, bytes]:
         return (saved.channel, saved.revision, saved.session_id, self._codec.snapshot.encode(saved))

@@ -28,7 +28,18 @@ _UNFINISHED = f"""
     SELECT {_MESSAGE} FROM messages
     WHERE channel = ? AND kind IS NULL AND sequence > ? ORDER BY sequence LIMIT ?
 """  # noqa: S608 - a constant
-_OLD = "SELECT sequence FROM messages WHERE kind IS NOT NULL AND ended_at < ? ORDER BY ended_at LIMIT ?"
+_DEAD = f"""
+    SELECT {_MESSAGE} FROM messages WHERE kind = 'dead_lettered' AND sequence > ? ORDER BY sequence LIMIT ?
+"""  # noqa: S608 - a constant
+_REVIVE = """
+    UPDATE messages SET kind = NULL, outcome = NULL, ended_at = NULL, attempts = 0
+    WHERE message_id = ? AND kind = 'dead_lettered'
+"""
+_DISCARD = "DELETE FROM messages WHERE message_id = ? AND kind = 'dead_lettered' RETURNING sequence"
+_OLD = """
+    SELECT sequence FROM messages
+    WHERE kind IS NOT NULL AND kind <> 'dead_lettered' AND ended_at < ? ORDER BY ended_at LIMIT ?
+"""
 
 Row = tuple[Any, ...]
 
@@ -39,9 +50,15 @@ def open_run(connection: sqlite3.Connection) -> int:
     return int(epoch)
 
 
-def accept(connection: sqlite3.Connection, row: tuple[int, str, str, bytes]) -> Row | None:
-    """Add a message of (sequence, id, channel, body), or give the row that has this id."""
-    return None if connection.execute(_ACCEPT, row).rowcount else message(connection, row[1])
+def accept(
+    connection: sqlite3.Connection, row: tuple[int, str, str, bytes], ends: Sequence[tuple[str, bytes, int, str]]
+) -> Row | None:
+    """Add a message of (sequence, id, channel, body) with the ends that made room, or give the row of this id."""
+    if not connection.execute(_ACCEPT, row).rowcount:
+        return message(connection, row[1])
+    for end in ends:
+        connection.execute(_END, end)
+    return None
 
 
 def start(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, str]]) -> None:
@@ -95,6 +112,24 @@ def unfinished_channels(connection: sqlite3.Connection) -> list[tuple[str, int]]
     """Channels with messages that have not ended, and how many."""
     query = "SELECT channel, count(*) FROM messages WHERE kind IS NULL GROUP BY channel"
     return connection.execute(query).fetchall()
+
+
+def dead_letters(connection: sqlite3.Connection, after: int, limit: int) -> list[Row]:
+    """A page of the rows of dead letters."""
+    return connection.execute(_DEAD, (after, limit)).fetchall()
+
+
+def revive(connection: sqlite3.Connection, message_id: str) -> bool:
+    """Make a dead letter a message that has not ended and was never started."""
+    return bool(connection.execute(_REVIVE, (message_id,)).rowcount)
+
+
+def discard(connection: sqlite3.Connection, message_id: str) -> bool:
+    """Delete a dead letter; the highest sequence stays known."""
+    found = connection.execute(_DISCARD, (message_id,)).fetchall()
+    if found:
+        connection.execute("UPDATE meta SET forgotten = max(forgotten, ?)", found[0])
+    return bool(found)
 
 
 def snapshot(connection: sqlite3.Connection, channel: str) -> bytes | None:

@@ -23,8 +23,13 @@ class Store(Protocol):
     async def claim(self, channel: str) -> Claim:
         """Take the right to write this channel's records, to be given to the writes below."""
 
-    async def accept(self, message: Message) -> StoredMessage | None:
-        """Keep a new message; if its id is already known, change nothing and give the stored one."""
+    async def accept(self, message: Message, *, ends: Sequence[End] = ()) -> StoredMessage | None:
+        """Keep a new message; if its id is already known, change nothing and give the stored one.
+
+        Args:
+            message: The message, with its sequence.
+            ends: The ends of messages that were dropped to make room for it, kept with it or not at all.
+        """
 
     async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
         """Count one more attempt for each message, before the CLI sees it.
@@ -59,6 +64,15 @@ class Store(Protocol):
     async def unfinished_channels(self) -> list[tuple[str, int]]:
         """Channels that have messages without an outcome, and how many."""
 
+    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        """A page of messages that were dead-lettered, by sequence, those after the given one."""
+
+    async def revive(self, message_id: str) -> bool:
+        """Take a dead letter's outcome and attempts away, so that it runs again; False when it is none."""
+
+    async def discard(self, message_id: str) -> bool:
+        """Drop a dead letter for good; False when it is none."""
+
     async def snapshot(self, channel: str) -> SessionSnapshot | None:
         """A channel's snapshot."""
 
@@ -66,7 +80,10 @@ class Store(Protocol):
         """A page of snapshots of channels with a session, by channel name, those after the given name."""
 
     async def forget(self, *, before: datetime) -> int:
-        """Drop ended messages from before a time, and with them their idempotency; give how many."""
+        """Drop ended messages from before a time, and with them their idempotency; give how many.
+
+        Done in several transactions, so that a long list keeps nobody waiting. Dead letters stay.
+        """
 
     async def note(self, key: str) -> Note | None:
         """A kept fact."""

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from echo_actors.errors import StaleRevision, StoreError, StoreFull
-from echo_actors.models import Message
+from echo_actors.models import Message, OutcomeKind
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
 from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage
 
@@ -49,8 +49,8 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         return self._claim
 
-    async def accept(self, message: Message) -> StoredMessage | None:
-        """Keep a new message, or give the stored one of that id."""
+    async def accept(self, message: Message, *, ends: Sequence[End] = ()) -> StoredMessage | None:
+        """Keep a new message and the ends that made room for it, or give the stored one of that id."""
         self._writing()
         self._codec.message.encode(message)
         known = self.disk.messages.get(message.message_id)
@@ -59,6 +59,7 @@ class MemoryStore:
                 raise StoreError(f"the sequence {message.sequence} is taken")
             self.disk.messages[message.message_id] = StoredMessage(message=message)
             self.disk.highest = max(self.disk.highest, message.sequence)
+            self._end(ends)
         await trio.lowlevel.checkpoint()
         return known
 
@@ -90,11 +91,7 @@ class MemoryStore:
         for end in ends:
             self._known(end.message_id)
         saved = None if snapshot is None else self._save(snapshot)
-        for end in ends:
-            stored = self._known(end.message_id)
-            if stored.outcome is None:
-                ended = attrs.evolve(stored, outcome=end.outcome, ended_at=end.ended_at)
-                self.disk.messages[end.message_id] = ended
+        self._end(ends)
         await trio.lowlevel.checkpoint()
         return saved
 
@@ -122,6 +119,30 @@ class MemoryStore:
         channels = [stored.message.channel for stored in self._unfinished()]
         return sorted((channel, channels.count(channel)) for channel in set(channels))
 
+    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        """A page of messages that were dead-lettered."""
+        await self._reading()
+        dead = [s for s in self.disk.messages.values() if _is_dead(s) and s.message.sequence > after]
+        return sorted(dead, key=lambda stored: stored.message.sequence)[:limit]
+
+    async def revive(self, message_id: str) -> bool:
+        """Let a dead letter run again."""
+        self._writing()
+        stored = self.disk.messages.get(message_id)
+        if stored is not None and _is_dead(stored):
+            self.disk.messages[message_id] = attrs.evolve(stored, outcome=None, ended_at=None, attempts=0)
+        await trio.lowlevel.checkpoint()
+        return stored is not None and _is_dead(stored)
+
+    async def discard(self, message_id: str) -> bool:
+        """Drop a dead letter for good."""
+        self._writing()
+        stored = self.disk.messages.get(message_id)
+        if stored is not None and _is_dead(stored):
+            del self.disk.messages[message_id]
+        await trio.lowlevel.checkpoint()
+        return stored is not None and _is_dead(stored)
+
     async def snapshot(self, channel: str) -> SessionSnapshot | None:
         """A channel's snapshot."""
         await self._reading()
@@ -136,7 +157,8 @@ class MemoryStore:
     async def forget(self, *, before: datetime) -> int:
         """Drop ended messages from before a time."""
         self._writing()
-        old = [i for i, s in self.disk.messages.items() if s.ended_at is not None and s.ended_at < before]
+        ended = ((i, s) for i, s in self.disk.messages.items() if s.ended_at is not None and not _is_dead(s))
+        old = [message_id for message_id, stored in ended if stored.ended_at is not None and stored.ended_at < before]
         for message_id in old:
             del self.disk.messages[message_id]
         await trio.lowlevel.checkpoint()
@@ -182,6 +204,13 @@ class MemoryStore:
             raise StoreError(f"message {message_id!r} is not in the store")
         return self.disk.messages[message_id]
 
+    def _end(self, ends: Sequence[End]) -> None:
+        for end in ends:
+            stored = self._known(end.message_id)
+            if stored.outcome is None:
+                ended = attrs.evolve(stored, outcome=end.outcome, ended_at=end.ended_at)
+                self.disk.messages[end.message_id] = ended
+
     def _unfinished(self) -> list[StoredMessage]:
         return [stored for stored in self.disk.messages.values() if stored.outcome is None]
 
@@ -195,3 +224,7 @@ class MemoryStore:
         saved = attrs.evolve(snapshot, revision=revision + 1)
         self.disk.snapshots[snapshot.channel] = saved
         return saved
+
+
+def _is_dead(stored: StoredMessage) -> bool:
+    return stored.outcome is not None and stored.outcome.kind is OutcomeKind.DEAD_LETTERED

@@ -1,0 +1,104 @@
+"""The engine alone, durable, with a driver that answers at once: as fast as it goes, and at a rate that is offered."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from bench.harness import Harness
+from bench.report import Result, Round, Target
+from bench.statistics import percentile
+from echo_actors import Engine, open_engine
+from echo_actors.testing.instant_driver import InstantDriver
+
+CHANNELS: Final = 256
+MESSAGES: Final = 100
+OFFERED_PER_S: Final = 3000
+
+TURNS: Final = Target("turns_per_s", ">=", 5000)
+ACCEPT: Final = Target("accept_p99_ms", "<=", 10)
+
+
+async def run(harness: Harness) -> Result:
+    """Measure both in alternation; each offers the same number of messages."""
+    channels = harness.size.of("channels", full=CHANNELS, quick=16)
+    messages = harness.size.of("messages", full=MESSAGES, quick=10)
+    load = _Load(harness, channels, messages)
+    offered = f"{OFFERED_PER_S} offered/s"
+    result = Result(
+        scenario="engine alone",
+        parameters={"channels": channels, "messages": messages},
+        full=(channels, messages) == (CHANNELS, MESSAGES),
+        rounds=await harness.alternate({"full speed": load.full_speed, offered: load.offered}),
+    )
+    checks = [result.absolute(TURNS, "full speed"), result.absolute(ACCEPT, offered)]
+    return attrs.evolve(result, checks=checks)
+
+
+@attrs.define(eq=False)
+class _Load:
+    """Puts an engine under load.
+
+    Attributes:
+        accepted: How long each acceptance took, in seconds.
+    """
+
+    harness: Harness
+    channels: int
+    messages: int
+    accepted: list[float] = attrs.field(factory=list, init=False)
+
+    async def full_speed(self) -> Round:
+        """Every channel sends its next message when the last one has ended."""
+
+        async def converse(engine: Engine, channel: str) -> None:
+            for turn in range(self.messages):
+                began = time.perf_counter()
+                receipt = await engine.post(channel, f"message {turn}")
+                self.accepted.append(time.perf_counter() - began)
+                await engine.outcome(receipt.message_id)
+
+        async def all_channels(engine: Engine) -> None:
+            async with trio.open_nursery() as nursery:
+                for number in range(self.channels):
+                    nursery.start_soon(converse, engine, f"bench:{number}")
+
+        return await self._measure(all_channels)
+
+    async def offered(self) -> Round:
+        """Messages come at a steady rate, whatever the engine does; each is timed from when it was due."""
+
+        async def send(engine: Engine, number: int, due: float) -> None:
+            receipt = await engine.post(f"bench:{number % self.channels}", f"message {number}")
+            self.accepted.append(time.perf_counter() - due)
+            await engine.outcome(receipt.message_id)
+
+        async def steadily(engine: Engine) -> None:
+            began = time.perf_counter()
+            async with trio.open_nursery() as nursery:
+                for number in range(self.channels * self.messages):
+                    due = began + number / OFFERED_PER_S
+                    if (early := due - time.perf_counter()) > 0:
+                        await trio.sleep(early)
+                    nursery.start_soon(send, engine, number, due)
+
+        return await self._measure(steadily)
+
+    async def _measure(self, load: Callable[[Engine], Awaitable[None]]) -> Round:
+        self.accepted.clear()
+        driver = InstantDriver(requests=deque(maxlen=1))
+        with self.harness.workplace() as workplace:
+            async with open_engine(self.harness.settings(workplace), driver=driver) as engine:
+                began = time.perf_counter()
+                await load(engine)
+                elapsed = time.perf_counter() - began
+        return {
+            "turns_per_s": self.channels * self.messages / elapsed,
+            "accept_p50_ms": percentile(self.accepted, 50) * 1000,
+            "accept_p99_ms": percentile(self.accepted, 99) * 1000,
+        }

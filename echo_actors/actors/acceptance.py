@@ -1,0 +1,140 @@
+"""Acceptance: how a message gets its place, its number and its record, in that order and all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+import trio
+
+from echo_actors.actors.channel import ChannelActor
+from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.services import Services
+from echo_actors.audit import text_fields
+from echo_actors.errors import ChannelSuspended, GateClosed
+from echo_actors.events import Accepted, TurnEnded
+from echo_actors.models import FullPolicy, Message, Outcome, OutcomeKind, Receipt
+from echo_actors.state.records import End, StoredMessage
+
+
+@attrs.define(eq=False)
+class Acceptance:
+    """Takes messages in.
+
+    Attributes:
+        actor: Gives a channel's actor, started if need be.
+        find: Gives the entry of a known message that has not ended.
+        adopt: Told of each entry that has a place.
+        forget: Told of each that has lost it again.
+        suspended: Channels that take nothing, and why.
+        last_sequence: The highest number given so far.
+    """
+
+    services: Services
+    actor: Callable[[str], ChannelActor]
+    find: Callable[[str], Entry | None]
+    adopt: Callable[[Entry], None]
+    forget: Callable[[Entry], None]
+    suspended: Mapping[str, str]
+    last_sequence: int
+
+    async def accept(self, message: Message) -> tuple[Entry | StoredMessage, Receipt]:
+        """Give a message its place and keep it; for a known id, give what the store has of it.
+
+        The place and the sequence are taken before the first await, or, when the mailbox is full and the policy is to
+        wait, right after that wait. When the message cannot be kept, the place is given back.
+
+        Raises:
+            ChannelSuspended: The channel takes nothing until it is resumed.
+            EngineClosed: The engine is draining.
+            GateClosed: The account cannot be used.
+            MailboxFull: As many messages wait as may.
+            StoreError: The message could not be kept.
+        """
+        known = self.find(message.message_id)
+        if known is not None:
+            return known, Receipt(known.message.message_id, known.message.sequence, 0)
+        actor = await self._place(message.channel)
+        dropped = actor.mailbox.oldest() if actor.mailbox.full else None
+        if dropped is not None and self.services.settings.full_mailbox is FullPolicy.DROP_OLDEST:
+            actor.mailbox.withdraw(dropped)
+        else:
+            dropped = None
+        entry = Entry(attrs.evolve(message, sequence=self.last_sequence + 1))
+        position = actor.mailbox.offer(entry) + (actor.runner.batch is not None)
+        self.last_sequence += 1
+        self.adopt(entry)
+        stored = await self._keep(actor, entry, dropped)
+        if stored is not None:
+            return stored, Receipt(stored.message.message_id, stored.message.sequence, 0)
+        receipt = Receipt(message.message_id, entry.message.sequence, position)
+        self._announce(entry.message, receipt)
+        entry.commit()
+        actor.runner.on_accepted(entry)
+        return entry, receipt
+
+    async def _place(self, channel: str) -> ChannelActor:
+        """The actor, once it has a place for one more message or the policy is not to wait for one."""
+        while True:
+            if channel in self.suspended:
+                raise ChannelSuspended(channel, self.suspended[channel])
+            gate = self.services.gate
+            if gate.state.broken and gate.now() < gate.state.closed_until:
+                raise GateClosed(gate.state.reason, gate.state.closed_until - gate.now())
+            actor = self.actor(channel)
+            if self.services.settings.full_mailbox is not FullPolicy.WAIT or not actor.mailbox.crowded:
+                return actor
+            await actor.mailbox.wait_for_place()
+            if not actor.mailbox.full:
+                return self.actor(channel)
+
+    async def _keep(self, actor: ChannelActor, entry: Entry, dropped: Entry | None) -> StoredMessage | None:
+        """Store an entry; give the stored message when its id was known. A caller's cancellation waits meanwhile."""
+        ends: list[End] = []
+        if dropped is not None:
+            reason = "dropped for a newer message"
+            outcome = Outcome(kind=OutcomeKind.DROPPED, reason=reason, attempts=dropped.attempts)
+            ends.append(End(message_id=dropped.message.message_id, outcome=outcome, ended_at=self.services.now()))
+        stored, kept = None, False
+        try:
+            with trio.CancelScope(shield=True):
+                stored = await self.services.store.accept(entry.message, ends=ends)
+            kept = stored is None
+        finally:
+            if not kept:
+                actor.mailbox.withdraw(entry)
+                self.forget(entry)
+            if dropped is not None and not kept:
+                actor.mailbox.put_back([dropped])
+        if dropped is not None and kept:
+            self._announce_drop(dropped, ends[0].outcome)
+        return stored
+
+    def _announce(self, message: Message, receipt: Receipt) -> None:
+        self.services.hub.publish(
+            Accepted(
+                channel=message.channel,
+                message_id=message.message_id,
+                sequence=receipt.sequence,
+                position=receipt.position,
+            )
+        )
+        self.services.record(
+            "message.accepted",
+            channel=message.channel,
+            message=message.message_id,
+            sequence=receipt.sequence,
+            position=receipt.position,
+            author=message.author.name if message.author else None,
+            trust=message.trust.value,
+            **text_fields(message.text, content=self.services.settings.audit_content),
+        )
+
+    def _announce_drop(self, entry: Entry, outcome: Outcome) -> None:
+        channel, message_id = entry.message.channel, entry.message.message_id
+        entry.end(outcome)
+        self.forget(entry)
+        self.services.hub.publish(TurnEnded(channel=channel, message_id=message_id, outcome=outcome))
+        self.services.record(
+            "turn.ended", channel=channel, message=message_id, outcome=outcome.kind.value, reason=outcome.reason
+        )

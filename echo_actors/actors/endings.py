@@ -1,0 +1,87 @@
+"""The end of messages: stored first, then announced; retried for as long as the store takes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import attrs
+import trio
+
+from echo_actors.actors import turns
+from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.services import Services
+from echo_actors.actors.session import Session
+from echo_actors.actors.verdict import Verdict
+from echo_actors.errors import StaleRevision, StoreError
+from echo_actors.events import TurnEnded
+from echo_actors.models import Outcome
+from echo_actors.state.records import Claim, End
+
+T = TypeVar("T")
+
+FIRST_RETRY = 0.1
+LONGEST_RETRY = 5.0
+
+
+@attrs.define(eq=False)
+class Endings:
+    """Stores and announces the ends of one channel's messages.
+
+    What is held while the store takes nothing is what the actor holds anyway: one turn's messages.
+
+    Attributes:
+        on_end: Called with each entry whose end was stored.
+    """
+
+    channel: str
+    services: Services
+    session: Session
+    on_end: Callable[[Entry], None]
+
+    async def end(self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str) -> None:
+        """Keep the ends that a verdict gives messages, with what the turn did to the session; then announce them."""
+        outcomes = [turns.outcome_of(verdict, entry, turn_id) for entry in entries]
+        answered = sum(outcome.reply is not None for outcome in outcomes)
+
+        async def write() -> None:
+            ends = [
+                End(message_id=entry.message.message_id, outcome=outcome, ended_at=self.services.now())
+                for entry, outcome in zip(entries, outcomes, strict=True)
+            ]
+            snapshot = self.session.after(verdict, answered=answered)
+            stored = await self.services.store.finish(claim, ends, snapshot)
+            if stored is not None:
+                self.session.adopt(stored)
+
+        await self.persist(write)
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            turns.record_end(entry, outcome, verdict, self.services)
+            entry.end(outcome)
+            self.on_end(entry)
+            self.services.hub.publish(
+                TurnEnded(channel=self.channel, message_id=entry.message.message_id, turn_id=turn_id, outcome=outcome)
+            )
+
+    async def end_unstarted(self, claim: Claim, entry: Entry, outcome: Outcome) -> None:
+        """Keep and announce the end of a message that no turn was started for, or whose end is decided already."""
+        verdict = Verdict(kind=outcome.kind, reason=outcome.reason, clock=outcome.clock, error=outcome.error)
+        await self.end(claim, [entry], verdict, "")
+
+    async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write until it is done. Cancellation waits for a write under way, and ends the wait between two.
+
+        Raises:
+            StaleRevision: Somebody else has written; trying again would overwrite that.
+        """
+        delay = FIRST_RETRY
+        while True:
+            try:
+                with trio.CancelScope(shield=True):
+                    return await write()
+            except StaleRevision:
+                raise
+            except StoreError as error:
+                self.services.record("store.refused", channel=self.channel, reason=str(error), retry_in=delay)
+            await trio.sleep(delay)
+            delay = min(LONGEST_RETRY, delay * 2)

@@ -1,0 +1,74 @@
+"""Messages that waited too long: a heap of deadlines, and one task that looks at its top.
+
+Entries that have begun or ended stay in the heap until they come up or outnumber the others; then it is built anew.
+The cost per message is that of a heap, whatever the number of channels.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import attrs
+import trio
+
+from echo_actors.actors.mailbox import Entry, EntryState
+
+_SLACK = 1000
+"""How many entries that no longer wait are kept, besides as many as wait, before the heap is built anew."""
+
+_WAITING = frozenset({EntryState.COMMITTING, EntryState.WAITING})
+
+
+@attrs.define(eq=False)
+class Expiry:
+    """Ends messages whose time to wait is over.
+
+    Attributes:
+        queue_timeout: Seconds that a message may wait.
+        now: The time of day.
+        expire: Called with each entry whose time is over.
+    """
+
+    queue_timeout: float
+    now: Callable[[], datetime]
+    expire: Callable[[Entry], Awaitable[None]]
+    _heap: list[tuple[float, int, Entry]] = attrs.Factory(list)
+    _changed: trio.Event = attrs.Factory(trio.Event)
+
+    def watch(self, entry: Entry) -> None:
+        """Let an entry expire at its deadline, or when it has waited for the queue timeout.
+
+        The time that the engine was not running counts against the deadline, not against the queue timeout.
+        """
+        message = entry.message
+        patience = self.queue_timeout
+        if message.deadline is not None:
+            patience = min(patience, (message.deadline - self.now()).total_seconds())
+        if math.isinf(patience):
+            return
+        heapq.heappush(self._heap, (trio.current_time() + patience, message.sequence, entry))
+        if len(self._heap) > _SLACK and sum(_waits(each) for *_, each in self._heap[:_SLACK]) < _SLACK // 2:
+            self._heap = [item for item in self._heap if _waits(item[2])]
+            heapq.heapify(self._heap)
+        if self._heap and self._heap[0][2] is entry:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Expire entries as their time comes; never returns."""
+        while True:
+            self._changed = trio.Event()
+            wait = self._heap[0][0] - trio.current_time() if self._heap else math.inf
+            if wait > 0:
+                with trio.move_on_after(wait):
+                    await self._changed.wait()
+                continue
+            _, _, entry = heapq.heappop(self._heap)
+            if _waits(entry):
+                await self.expire(entry)
+
+
+def _waits(entry: Entry) -> bool:
+    return entry.state in _WAITING

@@ -1,0 +1,272 @@
+"""The turn runner: one turn, from its first message to the ends of all messages that joined it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import attrs
+
+from echo_actors.actors import turns
+from echo_actors.actors.attempt import Attempt
+from echo_actors.actors.batch import Batch, collectable, content_of, policy_of
+from echo_actors.actors.endings import Endings
+from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
+from echo_actors.actors.services import Services
+from echo_actors.actors.session import Session
+from echo_actors.actors.verdict import Stop, Verdict
+from echo_actors.admission.gate import PASSING
+from echo_actors.claude.driver import Phase
+from echo_actors.claude.turn import EMPTY
+from echo_actors.errors import StoreError
+from echo_actors.events import Retrying
+from echo_actors.models import OutcomeKind
+from echo_actors.state.records import Claim
+
+Spawn = Callable[[Callable[[], Awaitable[None]]], None]
+"""Runs an async function beside the one that asks for it."""
+
+
+@attrs.define(eq=False)
+class TurnRunner:
+    """Runs one channel's turns, one after the other.
+
+    Attributes:
+        claim: Gives the right to write the channel's records.
+        batch: The running turn's messages; None between turns.
+    """
+
+    channel: str
+    services: Services
+    mailbox: Mailbox
+    session: Session
+    endings: Endings
+    claim: Callable[[], Claim]
+    spawn: Spawn
+    batch: Batch | None = None
+    _attempt: Attempt | None = None
+    _steering: bool = False
+
+    async def serve(self, entry: Entry) -> None:
+        """Bring a message that was taken out of the mailbox to its end, or back into the mailbox."""
+        batch = Batch(policy_of(entry.message))
+        try:
+            if await self._ends_without_a_turn(entry):
+                return
+            await self._begin(batch, self._gather(entry))
+            self.batch = batch
+            while batch:
+                verdict, begun = await self._run(batch)
+                await self._settle(batch, verdict, begun)
+        except BaseException:
+            self._give_back({entry, *batch.members}, crashed=True)
+            raise
+        finally:
+            self.batch = None
+
+    def runs(self, entry: Entry) -> bool:
+        """Whether a message is in the running turn."""
+        return self.batch is not None and entry in self.batch.entries
+
+    def stop(self, stop: Stop, *, now: bool = False) -> bool:
+        """Ask the running turn to end; False when none is running."""
+        if self._attempt is None:
+            return False
+        self._attempt.stop(stop, now=now)
+        return True
+
+    def on_accepted(self, entry: Entry) -> None:
+        """Do what a message's busy policy asks for, now that it is on disk."""
+        if self.batch is None:
+            return
+        if self.batch.may_steer(entry):
+            self._invite()
+        elif self.batch.may_interrupt(entry):
+            self.stop(Stop(OutcomeKind.SUPERSEDED, f"superseded by message {entry.message.message_id}"))
+
+    # -- before a turn
+
+    async def _ends_without_a_turn(self, entry: Entry) -> bool:
+        """Whether a message that was started before was answered then, or was started too often."""
+        if not entry.attempts:
+            return False
+        verdict = await self._recall(entry) if entry.recovered else None
+        if verdict is None and entry.attempts >= self.services.settings.max_attempts:
+            reason = f"started {entry.attempts} times without coming to an end"
+            verdict = entry.failure or Verdict(kind=OutcomeKind.DEAD_LETTERED, reason=reason)
+        if verdict is None:
+            return False
+        await self.endings.end(self.claim(), [entry], verdict, entry.turn_id or "")
+        return True
+
+    async def _recall(self, entry: Entry) -> Verdict | None:
+        """The end that a message had in its session before it could be stored."""
+        if entry.turn_id is None or entry.session_id is None:
+            return None
+        request = turns.recall_request(entry, self.session, self.services)
+        result = await self.services.driver.recall(request)
+        return None if result is None else Verdict(kind=OutcomeKind.ANSWERED, result=result)
+
+    def _gather(self, first: Entry) -> list[Entry]:
+        """The messages that the first one's turn begins with."""
+        room = self.services.settings.max_message_bytes - len(first.message.text.encode())
+
+        def joins(entry: Entry) -> bool:
+            nonlocal room
+            room -= len(entry.message.text.encode())
+            return room >= 0 and collectable(first, entry)
+
+        return [first, *self.mailbox.begin_while(joins)]
+
+    async def _begin(self, batch: Batch, entries: list[Entry]) -> None:
+        """Take messages into the turn, and count their attempt before the CLI sees them."""
+        uuid = turns.uuid_for(entries, self.services.new_id)
+        batch.add(uuid, entries)
+        session_id = self.session.id_for(entries[0])
+        ids = [entry.message.message_id for entry in entries]
+        await self.endings.persist(
+            lambda: self.services.store.start(self.claim(), ids, turn_id=uuid, session_id=session_id)
+        )
+        for entry in entries:
+            entry.attempts += 1
+            entry.turn_id, entry.session_id, entry.recovered = uuid, session_id, False
+            turns.announce_start(entry, batch.turn_id, self.session, self.services)
+
+    # -- the turn
+
+    async def _run(self, batch: Batch) -> tuple[Verdict, set[str]]:
+        """Run until the CLI says something final; give the verdict, and the uuids of what the CLI had begun."""
+        services = self.services
+        attempt = self._attempt = Attempt(
+            services.driver,
+            turns.request_for(batch, self.session, services),
+            turns.clocks(services.settings),
+            turns.publisher(batch.entries[0].message.message_id, services),
+            services.settings.interrupt_grace,
+            self._invite,
+        )
+        try:
+            verdict = await attempt.run()
+        finally:
+            self._attempt = None
+        if verdict.error == "cli_failed" and attempt.phase is Phase.STARTING and self.session.failed_to_start():
+            verdict = attrs.evolve(verdict, lost_session=True)
+        return verdict, attempt.begun
+
+    def _invite(self) -> None:
+        """Let messages that wait to join the running turn do so."""
+        head = self.mailbox.head()
+        if not self._steering and head is not None and self._may_join(head):
+            self._steering = True
+            self.spawn(self._steer)
+
+    def _may_join(self, entry: Entry) -> bool:
+        running = self._attempt is not None and self._attempt.phase is Phase.RUNNING
+        return running and self.batch is not None and self.batch.may_steer(entry) and not entry.attempts
+
+    async def _steer(self) -> None:
+        try:
+            while (entry := self.mailbox.head()) is not None and self._may_join(entry):
+                self.mailbox.begin(entry)
+                await self._steer_one(entry)
+        finally:
+            self._steering = False
+
+    async def _steer_one(self, entry: Entry) -> None:
+        batch = self.batch
+        try:
+            if batch is not None:
+                await self._begin(batch, [entry])
+        except StoreError as error:
+            self.services.record("turn.not_joined", channel=self.channel, reason=str(error))
+            self._give_back(batch.take(batch.uuids_of(entry)) if batch else [entry])
+            return
+        if batch is None or batch is not self.batch:
+            # The turn ended while the attempt was counted.
+            await self._uncount([entry])
+            self._give_back([entry])
+        elif self._attempt is not None and entry.turn_id is not None:
+            # When the CLI cannot take it now, it stays in the batch and is run after what is running.
+            self.services.driver.steer(self.channel, entry.turn_id, content_of(entry.message))
+
+    # -- after a turn
+
+    async def _settle(self, batch: Batch, verdict: Verdict, begun: set[str]) -> None:
+        """Give each message that the verdict concerns its end, or its place in the mailbox back."""
+        self._tell_gate(verdict)
+        turn_id, result = batch.turn_id, verdict.result
+        undone: list[Entry] = []
+        if verdict.kind is None:
+            undone, ended = batch.take_all(), []
+        elif result is not None:
+            undone, ended = batch.take(result.returned), batch.take(result.uuids)
+        else:
+            ended = batch.take({turn_id, *begun})
+            undone = batch.take_all()
+        verdict = await self._or_recalled(verdict, ended)
+        again = ended if self._is_worth_another(verdict, ended) else []
+        if undone:
+            await self._uncount(undone)
+        if again:
+            await self._retry(again, verdict)
+        elif ended:
+            await self.endings.end(self.claim(), ended, verdict, turn_id)
+        self._give_back([*again, *undone])
+
+    async def _or_recalled(self, verdict: Verdict, ended: list[Entry]) -> Verdict:
+        """For a message that the CLI says it did before: the answer that its transcript has."""
+        if verdict.result is None or not verdict.result.replayed or not ended:
+            return verdict
+        recalled = await self._recall(ended[0])
+        return recalled or attrs.evolve(verdict, result=None, kind=OutcomeKind.FAILED, error="replayed")
+
+    def _is_worth_another(self, verdict: Verdict, ended: list[Entry]) -> bool:
+        """Whether the messages go back to be started again; what is found out about the session is acted on."""
+        if verdict.lost_session:
+            self.session.lose(verdict.reason)
+            return True
+        result = verdict.result
+        if result is not None and result.error == EMPTY and not result.spent.cost_usd and self.session.established:
+            self.session.lose("it answers nothing, at no cost")
+            return True
+        return verdict.error == "replayed" or (
+            verdict.error in PASSING and ended[0].attempts < self.services.settings.max_attempts
+        )
+
+    async def _retry(self, entries: list[Entry], verdict: Verdict) -> None:
+        for entry in entries:
+            entry.failure = verdict if verdict.error in PASSING else None
+        spent = self.session.after(attrs.evolve(verdict, kind=OutcomeKind.FAILED), answered=0)
+        if spent is not None:
+            await self.endings.persist(lambda: self.session.save(self.claim(), spent))
+        reason, attempt = verdict.reason, entries[0].attempts
+        self.services.hub.publish(Retrying(channel=self.channel, reason=reason, attempt=attempt, delay=0.0))
+        self.services.record("turn.retried", channel=self.channel, reason=reason, attempt=attempt)
+
+    async def _uncount(self, entries: list[Entry]) -> None:
+        """Take the attempt of messages back that the CLI did not begin, or that a drain cut."""
+        ids = [entry.message.message_id for entry in entries]
+        await self.endings.persist(lambda: self.services.store.unstart(self.claim(), ids))
+        for entry in entries:
+            entry.attempts -= 1
+
+    def _give_back(self, entries: Iterable[Entry], *, crashed: bool = False) -> None:
+        """Put those messages that have not ended back at the head of the mailbox, in order."""
+        back = sorted(
+            (entry for entry in entries if entry.state is EntryState.RUNNING),
+            key=lambda entry: entry.message.sequence,
+        )
+        for entry in back:
+            entry.recovered = entry.recovered or crashed
+        if back:
+            self.mailbox.put_back(back)
+
+    def _tell_gate(self, verdict: Verdict) -> None:
+        gate, result = self.services.gate, verdict.result
+        if result is None or result.replayed:
+            return
+        if result.error is None:
+            gate.on_success()
+        elif gate.on_failure(result.error, result.reason, result.resets_at):
+            state = gate.state
+            until = max(0.0, state.closed_until - gate.now())
+            self.services.record("gate.closed", reason=state.reason, error=result.error, seconds=until)

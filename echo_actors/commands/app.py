@@ -1,0 +1,70 @@
+"""The command line: which subcommands there are, and how a call of one begins and ends."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+from cyclopts import App, CycloptsError
+
+from echo_actors._version import __version__
+from echo_actors.commands.chat import chat
+from echo_actors.commands.demo import demo
+from echo_actors.commands.doctor import doctor
+from echo_actors.commands.exits import Exit, flush_output, report
+from echo_actors.commands.prompt import prompt
+from echo_actors.commands.send import send
+from echo_actors.commands.sessions import sessions
+from echo_actors.commands.signals import Ending, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments, those of the process by default; return the exit code."""
+    _prepare_streams()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - what is not expected is raised again by report
+        code = report(error)
+    return flush_output() or code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    app = _app()
+    try:
+        command, bound, injected = app.parse_args(list(arguments), exit_on_error=False)
+    except CycloptsError:
+        return Exit.USAGE  # it was printed
+    if not injected:  # help and version
+        command(*bound.args, **bound.kwargs)
+        return Exit.DONE
+
+    async def call(ending: Ending) -> int:
+        values = dict.fromkeys(injected, ending)
+        return int(await partial(command, *bound.args, **bound.kwargs)(**values))
+
+    return run(call)
+
+
+def _app() -> App:
+    app = App(
+        name="echo-actors",
+        help="One supervised Claude conversation per chat channel.",
+        version=__version__,
+        help_format="plaintext",
+    )
+    for command in (chat, send, sessions, prompt, doctor, demo):
+        app.command(command)
+    return app
+
+
+def _prepare_streams() -> None:
+    """Keep standard output for what was asked for, and let no character be one that it cannot take."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -1,0 +1,110 @@
+"""``echo-actors chat``: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+
+import attrs
+
+from echo_actors.commands.exits import Exit, complain
+from echo_actors.commands.options import EngineOptions, Running
+from echo_actors.commands.signals import Ending
+from echo_actors.commands.stdin import StandardInput
+from echo_actors.commands.terminal import harmless, visible, write
+from echo_actors.engine import Engine
+from echo_actors.errors import ChannelSuspended, InvalidMessage, MailboxFull, TurnFailed
+from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolStarted
+from echo_actors.intake import check_channel
+
+_PROMPT = "> "
+
+
+async def chat(channel: str, /, *, options: EngineOptions | None = None, ending: Running) -> int:
+    """Talk with a channel. Ctrl-C interrupts an answer, a second one leaves; so does the end of input.
+
+    Args:
+        channel: The conversation, any name.
+        options: The settings that every engine takes.
+        ending: How the command may be ended before its time.
+    """
+    options = options or EngineOptions()
+    settings = options.settings()
+    check_channel(channel)
+    keyboard = StandardInput()
+    async with ending.engine(settings) as engine:
+        if options.model is not None:
+            await engine.set_model(channel, options.model)
+        while (text := await _line(keyboard)) is not None:
+            if not text.strip():
+                continue
+            try:
+                await _turn(engine, channel, text, ending)
+            except (TurnFailed, InvalidMessage, MailboxFull, ChannelSuspended) as problem:
+                complain(str(problem))
+    return Exit.DONE
+
+
+async def _line(keyboard: StandardInput) -> str | None:
+    if keyboard.is_terminal:
+        write(_PROMPT)
+    line = await keyboard.line()
+    return None if line is None else line.decode(errors="replace")
+
+
+async def _turn(engine: Engine, channel: str, text: str, ending: Ending) -> None:
+    message_id = uuid.uuid4()
+    answer = _Answer()
+    with ending.interruptible() as block:
+        async with engine.stream(channel, text, message_id=message_id) as stream:
+            async for event in stream:
+                answer.show(event)
+    answer.end_line()
+    if block.cancelled_caught:
+        # Leaving the stream withdrew the message; its end is waited for, so that the channel is free again.
+        outcome = await engine.outcome(message_id)
+        complain(f"interrupted: {outcome.kind.value}")
+        return
+    reply = stream.reply
+    if answer.lost:
+        write(f"[parts were lost on the way to the screen; the whole answer:]\n{harmless(reply.text)}\n")
+
+
+@attrs.define(eq=False)
+class _Answer:
+    """Writes an answer as it comes.
+
+    Attributes:
+        lost: Parts of it did not arrive here.
+    """
+
+    lost: bool = False
+    _streamed: bool = False
+    _line_open: bool = False
+
+    def show(self, event: Event) -> None:
+        """Write what the event brings."""
+        match event:
+            case TextDelta():
+                self._streamed = True
+                self._write(event.text)
+            case BlockFinished() if event.block.kind == "text":
+                if not self._streamed:
+                    self._write(event.block.text)
+                self._streamed = False
+                self.end_line()
+            case ToolStarted():
+                self.end_line()
+                sys.stderr.write(f"[{visible(event.tool)}]\n")
+            case Lagged():
+                self.lost = True
+
+    def end_line(self) -> None:
+        """Begin a new line, if the last one has not ended."""
+        if self._line_open:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        if text:
+            write(harmless(text))
+            self._line_open = not text.endswith("\n")

@@ -1,0 +1,93 @@
+"""``echo-actors sessions``: what the store knows of every channel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import attrs
+import orjson
+from cyclopts import Parameter
+from rich.table import Table
+from rich.text import Text
+
+from echo_actors.commands.exits import Exit, complain
+from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.terminal import console, on_terminal, visible, write
+from echo_actors.settings import Settings
+from echo_actors.state.records import SessionSnapshot
+from echo_actors.state.sqlite import DATABASE_NAME, SQLiteStore, open_sqlite_store
+
+_PAGE = 500
+_COLUMNS = ("channel", "model", "messages", "tokens in", "tokens out", "context", "cost USD", "last message")
+_TEXT_COLUMNS = ("channel", "model", "last message")
+
+
+async def sessions(
+    *, json: Annotated[bool, Parameter(negative=())] = False, state_dir: StateDir = None, ending: Running
+) -> int:
+    """List the sessions in the store; no engine may be running on it.
+
+    Args:
+        json: Print every field, as a JSON list.
+        state_dir: As the setting.
+        ending: How the command may be ended before its time.
+    """
+    del ending
+    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
+    async with _stored(settings) as store:
+        found = [] if store is None else [each async for each in _all(store)]
+    if json:
+        write(orjson.dumps(list(map(attrs.asdict, found)), option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif on_terminal():
+        console().print(_table(found) if found else f"No sessions in {visible(str(settings.state_dir))}.")
+    else:
+        write("".join("\t".join(row) + "\n" for row in (_COLUMNS, *map(_row, found))))
+    return Exit.DONE
+
+
+@asynccontextmanager
+async def _stored(settings: Settings) -> AsyncIterator[SQLiteStore | None]:
+    """Open the store for the block, if there is one: to look is no reason to make it."""
+    if not (settings.state_dir / DATABASE_NAME).exists():
+        yield None
+        return
+    async with open_sqlite_store(settings.state_dir, owner="sessions", now=lambda: datetime.now(UTC)) as store:
+        if store.set_aside is not None:
+            complain(f"the store was damaged; it was moved to {store.set_aside}")
+        yield store
+
+
+async def _all(store: SQLiteStore) -> AsyncIterator[SessionSnapshot]:
+    after = ""
+    while page := await store.snapshots(after=after, limit=_PAGE):
+        for snapshot in page:
+            yield snapshot
+        after = page[-1].channel
+
+
+def _row(snapshot: SessionSnapshot) -> tuple[str, ...]:
+    return (
+        visible(snapshot.channel),
+        visible(snapshot.model),
+        str(snapshot.message_count),
+        str(snapshot.total_input_tokens),
+        str(snapshot.total_output_tokens),
+        str(snapshot.context_tokens),
+        f"{snapshot.total_cost_usd:.4f}",
+        f"{snapshot.last_message_at:%Y-%m-%d %H:%M:%S}Z",
+    )
+
+
+def _table(found: list[SessionSnapshot]) -> Table:
+    table = Table()
+    for name in _COLUMNS:
+        if name in _TEXT_COLUMNS:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right")
+    for snapshot in found:
+        table.add_row(*map(Text, _row(snapshot)))
+    return table

@@ -1,0 +1,165 @@
+"""Opening an engine: the rooms in order, and closed in reverse."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import attrs
+import trio
+
+from echo_actors._version import __version__
+from echo_actors.actors.services import Persona, Services
+from echo_actors.actors.supervisor import Supervisor
+from echo_actors.actors.topic import Hub
+from echo_actors.admission.gate import Gate
+from echo_actors.admission.slots import Slots
+from echo_actors.audit import AuditLog, Head, Record, open_audit
+from echo_actors.claude.driver import Driver
+from echo_actors.claude.orphans import reap_run
+from echo_actors.claude.residency import open_residency
+from echo_actors.engine import Engine
+from echo_actors.errors import StoreError
+from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
+from echo_actors.settings import Settings
+from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
+from echo_actors.state.store import Store
+
+AUDIT_HEAD = "audit.head"
+RUNS = "runs"
+FORGET_EVERY = 3600.0
+"""Seconds between looks for outcomes that are older than their retention."""
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings | None = None, *, driver: Driver | None = None) -> AsyncIterator[Engine]:
+    """Open an engine for the block; leaving the block drains it.
+
+    Messages that an earlier run of the program accepted, and that have no end yet, run first.
+
+    Args:
+        settings: ``Settings.load()`` by default.
+        driver: Runs the turns instead of the Claude CLI.
+
+    Raises:
+        CLINotFound: There is no usable CLI.
+        PersonalityError: The persona cannot be read.
+        StoreLocked: Another engine owns the state directory.
+        StoreError: The store or the audit log cannot be opened.
+    """
+    settings = settings or Settings.load()
+    run_id = uuid.uuid4().hex
+    async with AsyncExitStack() as rooms:
+        prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
+        store = await rooms.enter_async_context(open_sqlite_store(settings.state_dir, owner=run_id, now=_now))
+        audit = await rooms.enter_async_context(_audit(settings, store, run_id))
+        _announce_start(audit.record, settings, store)
+        await rooms.enter_async_context(_run_noted(store, run_id, audit.record))
+        hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now)
+        rooms.callback(hub.close)
+        if driver is None:
+            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record))
+        services = Services(
+            settings=settings,
+            store=store,
+            driver=driver,
+            hub=hub,
+            record=audit.record,
+            turn_slots=Slots(settings.turn_slots),
+            gate=Gate(time.time),
+            persona=_persona(prompt, settings),
+            now=_now,
+            new_id=lambda: str(uuid.uuid4()),
+        )
+        async with _running(services, audit) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]:
+    """Run the actors for the block. What the block raises comes out as it is, not in the nursery's group."""
+    last_sequence = await services.store.last_sequence()
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(services, nursery, last_sequence, random.random)
+        engine = Engine(services, supervisor, audit)
+        recovered = await supervisor.recover()
+        if recovered:
+            services.record("engine.recovered", messages=recovered)
+        nursery.start_soon(_forget_old, services.store, services.settings.outcome_retention)
+        try:
+            yield engine
+        except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery
+            error = caught
+        finally:
+            with trio.CancelScope(shield=True):
+                await engine.drain()
+            nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+@asynccontextmanager
+async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIterator[AuditLog]:
+    """Open the audit log for the block. The store keeps its head, so that a cut tail shows at the next start."""
+    note = await store.note(AUDIT_HEAD)
+    known = Head(**note) if note is not None else None
+    try:
+        audit = open_audit(
+            settings.audit_file, run_id=run_id, clock=_now, content=settings.audit_content, known_head=known
+        )
+    except OSError as problem:
+        raise StoreError(f"the audit log {settings.audit_file} cannot be opened: {problem}") from problem
+    try:
+        yield audit
+    finally:
+        with trio.CancelScope(shield=True):
+            audit.record("engine.closed")
+            await audit.aclose()
+            await store.put_note(AUDIT_HEAD, attrs.asdict(audit.head))
+
+
+@asynccontextmanager
+async def _run_noted(store: Store, run_id: str, record: Record) -> AsyncIterator[None]:
+    """Keep this run's name in the store until it has closed; end what runs left that did not come to that.
+
+    The lock on the state directory says that those runs are over.
+    """
+    note = await store.note(RUNS) or {"ids": []}
+    for earlier in note["ids"]:
+        reaped = await reap_run(earlier)
+        record("run.reaped", earlier=earlier, processes=reaped)
+    await store.put_note(RUNS, {"ids": [run_id]})
+    try:
+        yield
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.put_note(RUNS, {"ids": []})
+
+
+async def _forget_old(store: Store, retention: float) -> None:
+    while True:
+        await store.forget(before=_now() - timedelta(seconds=retention))
+        await trio.sleep(FORGET_EVERY)
+
+
+def _persona(prompt: str, settings: Settings) -> Persona:
+    try:
+        return Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt))
+    except OSError as problem:
+        raise StoreError(f"the system prompt cannot be written into {settings.state_dir}: {problem}") from problem
+
+
+def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:
+    record("engine.started", version=__version__, state_dir=str(settings.state_dir.resolve()))
+    if store.set_aside is not None:
+        record("store.set_aside", path=str(store.set_aside), reason="the store was damaged")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,63 @@
+"""The command line of a CLI, option by option."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from echo_actors.claude.command import command
+from echo_actors.claude.driver import Launch
+
+CLI = Path("/opt/claude")
+LAUNCH = Launch(
+    model="opus",
+    working_dir=Path("/w"),
+    allowed_tools=("Read", "Bash(git status *)"),
+    permission_mode="plan",
+    prompt_file=Path("/s/prompt.md"),
+)
+
+
+def value(arguments: tuple[str, ...], option: str) -> str:
+    """What follows an option."""
+    return arguments[arguments.index(option) + 1]
+
+
+def test_every_choice_of_the_launch_is_an_option() -> None:
+    """Model, permission mode, tools and the prompt's file."""
+    arguments = command(CLI, LAUNCH, "some-id", resume=False)
+    assert arguments[:2] == ("/opt/claude", "-p")
+    assert value(arguments, "--model") == "opus"
+    assert value(arguments, "--permission-mode") == "plan"
+    assert value(arguments, "--allowedTools") == "Read,Bash(git status *)"
+    assert value(arguments, "--system-prompt-file") == "/s/prompt.md"
+    assert "--include-partial-messages" in arguments
+
+
+def test_frames_go_in_and_come_out_as_stream_json() -> None:
+    """And messages are replayed, which says that they were taken."""
+    arguments = command(CLI, LAUNCH, "some-id", resume=False)
+    assert value(arguments, "--input-format") == value(arguments, "--output-format") == "stream-json"
+    assert {"--verbose", "--replay-user-messages"} <= set(arguments)
+
+
+def test_a_new_session_is_begun_under_its_id_and_an_old_one_resumed() -> None:
+    """Never both."""
+    begun, resumed = (command(CLI, LAUNCH, "some-id", resume=resume) for resume in (False, True))
+    assert value(begun, "--session-id") == value(resumed, "--resume") == "some-id"
+    assert "--resume" not in begun
+    assert "--session-id" not in resumed
+
+
+def test_what_is_not_wanted_is_left_out() -> None:
+    """No tools, no prompt and no parts of messages need no option."""
+    bare = attrs.evolve(LAUNCH, allowed_tools=(), prompt_file=None, partial_messages=False)
+    arguments = command(CLI, bare, "some-id", resume=False)
+    assert not {"--allowedTools", "--system-prompt-file", "--include-partial-messages"} & set(arguments)
+
+
+def test_further_arguments_come_last() -> None:
+    """So that they can overrule."""
+    extended = attrs.evolve(LAUNCH, extra_arguments=("--effort", "low"))
+    assert command(CLI, extended, "some-id", resume=False)[-2:] == ("--effort", "low")

@@ -1,0 +1,202 @@
+"""The settings: plain values, the environment below the overrides, and errors for what cannot be meant."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import pytest
+
+from echo_actors import Settings, SettingsError
+from echo_actors.settings import PREFIX
+
+FIELDS = attrs.fields_dict(Settings)
+DURATIONS = sorted(name for name, field in FIELDS.items() if "unit" in field.metadata)
+COUNTS = sorted(name for name, field in FIELDS.items() if field.type is int)
+
+
+def other_value(name: str) -> Any:
+    """A valid value that is not the default."""
+    special: dict[str, Any] = {"model": "opus", "models": ("sonnet", "mine"), "environment": {"A": "1"}}
+    if name in special:
+        return special[name]
+    default = getattr(Settings(), name)
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int | float):
+        return default + 1
+    if isinstance(default, tuple):
+        return ("x", "y")
+    if default is None or isinstance(default, Path):
+        return Path("/elsewhere")
+    return f"{default}x"
+
+
+def given(name: str, value: Any) -> Settings:
+    """Settings with this one given in code."""
+    values: dict[str, Any] = {name: value}
+    return Settings(**values)
+
+
+def as_variable(value: Any) -> str:
+    """The value as it is written in the environment."""
+    return orjson.dumps(value).decode() if isinstance(value, tuple | dict) else str(value)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_can_be_given_in_the_environment(name: str) -> None:
+    """Lists and tables as JSON, everything else as plain text."""
+    value = other_value(name)
+    assert value != getattr(Settings(), name)
+    loaded = Settings.load({PREFIX + name.upper(): as_variable(value)})
+    assert getattr(loaded, name) == value
+    assert type(getattr(loaded, name)) is type(value)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_has_a_documented_meaning(name: str) -> None:
+    """It is what help texts are made of."""
+    assert FIELDS[name].metadata["doc"].endswith(".")
+
+
+def test_overrides_go_before_the_environment() -> None:
+    """And the environment before the defaults."""
+    environment = {"ECHO_ACTORS_MODEL": "opus", "ECHO_ACTORS_TURN_SLOTS": "3"}
+    loaded = Settings.load(environment, model="haiku")
+    assert (loaded.model, loaded.turn_slots, loaded.mailbox_size) == ("haiku", 3, Settings().mailbox_size)
+
+
+def test_the_constructor_does_not_look_at_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``load`` does, of this process by default; other variables are nobody's business."""
+    monkeypatch.setenv("ECHO_ACTORS_MODEL", "opus")
+    monkeypatch.setenv("OTHER_MODEL", "x")
+    assert Settings().model == "sonnet"
+    assert Settings.load().model == "opus"
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [("ECHO_ACTORS_MODLE", "ECHO_ACTORS_MODEL"), ("ECHO_ACTORS_IDLE_TIME_OUT", "ECHO_ACTORS_IDLE_TIMEOUT")],
+)
+def test_an_unknown_variable_is_an_error_with_the_nearest_name(variable: str, nearest: str) -> None:
+    """A slip of the pen is not silently without effect."""
+    with pytest.raises(SettingsError, match=variable) as caught:
+        Settings.load({variable: "x"})
+    assert caught.value.nearest == nearest
+    assert f"Did you mean '{nearest}'?" in str(caught.value)
+
+
+def test_an_unknown_override_is_an_error_with_the_nearest_name() -> None:
+    """As it is written in code."""
+    with pytest.raises(SettingsError, match="modle") as caught:
+        Settings.load({}, modle="opus")
+    assert caught.value.nearest == "model"
+
+
+def test_a_name_like_no_other_gets_no_hint() -> None:
+    """A wrong hint is worse than none."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({"ECHO_ACTORS_QQQQQQ": "1"})
+    assert caught.value.nearest == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("TURN_SLOTS", "many"),
+        ("TURN_SLOTS", "1.5"),
+        ("TURN_SLOTS", ""),
+        ("IDLE_TIMEOUT", "5 minutes"),
+        ("WARM", "perhaps"),
+        ("MODELS", "sonnet,opus"),
+        ("MODELS", '"sonnet"'),
+        ("MODELS", "7"),
+        ("MODELS", "null"),
+        ("ENVIRONMENT", "A=1"),
+        ("ENVIRONMENT", "[1]"),
+        ("ALLOWED_TOOLS", '{"a": 1'),
+    ],
+)
+def test_a_text_that_cannot_be_read_names_its_variable(name: str, text: str) -> None:
+    """And shows the text."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({PREFIX + name: text})
+    assert PREFIX + name in str(caught.value)
+    assert repr(text) in str(caught.value)
+    assert caught.value.name == name.lower()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", True), ("TRUE", True), ("yes", True), ("on", True), ("0", False), ("False", False)]
+)
+def test_several_words_say_yes_and_no(text: str, value: bool) -> None:
+    """In any case."""
+    assert Settings.load({"ECHO_ACTORS_WARM": text}).warm is value
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, -math.inf])
+def test_a_duration_is_positive(name: str, value: float) -> None:
+    """Every one of them."""
+    with pytest.raises(SettingsError, match=name):
+        given(name, value)
+
+
+def test_the_total_clock_is_always_finite() -> None:
+    """Every turn ends; the idle clock may be off."""
+    with pytest.raises(SettingsError, match="finite"):
+        Settings(total_timeout=math.inf)
+    assert Settings(idle_timeout=math.inf).idle_timeout == math.inf
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_count_is_at_least_one(name: str) -> None:
+    """Nothing would ever run with none."""
+    with pytest.raises(SettingsError, match=name):
+        given(name, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("idle_timeout", "soon"),
+        ("turn_slots", "3"),
+        ("turn_slots", None),
+        ("turn_slots", 1.5),
+        ("models", "sonnet"),
+        ("state_dir", None),
+        ("warm", "no"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_settings_error(name: str, value: Any) -> None:
+    """Found at once, not by whatever uses it much later."""
+    with pytest.raises(SettingsError, match=name):
+        given(name, value)
+
+
+def test_a_path_may_be_given_as_text() -> None:
+    """As everybody writes it."""
+    assert given("state_dir", "here").state_dir == Path("here")
+
+
+def test_the_model_is_one_of_the_models() -> None:
+    """The error lists the valid ones and the nearest."""
+    with pytest.raises(SettingsError, match="haiku, sonnet, opus") as caught:
+        Settings(model="sonet")
+    assert caught.value.nearest == "sonnet"
+    assert Settings(model="mine", models=("mine",)).model == "mine"
+
+
+def test_the_audit_log_is_in_the_state_directory_unless_it_is_set() -> None:
+    """Wherever that is."""
+    assert Settings(state_dir=Path("/s")).audit_file == Path("/s/audit.jsonl")
+    assert Settings(audit_path=Path("/a")).audit_file == Path("/a")
+
+
+def test_settings_do_not_change() -> None:
+    """An engine and its caller may share them."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Settings().model = "opus"  # type: ignore[misc]  # that it is frozen is what is tested
