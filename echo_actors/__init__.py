@@ -35,6 +35,7 @@ from echo_actors.events import (
     TurnStarted,
     UnknownFrame,
 )
+from echo_actors.intake import MessageOptions
 from echo_actors.models import (
     Author,
     Block,
@@ -73,6 +74,7 @@ __all__ = [
     "InvalidMessage",
     "Lagged",
     "MailboxFull",
+    "MessageOptions",
     "Outcome",
     "OutcomeKind",
     "PermissionAsked",

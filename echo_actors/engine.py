@@ -5,8 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
-from typing import Literal
+from typing import Literal, Unpack
 
 import attrs
 import trio
@@ -18,8 +17,8 @@ from echo_actors.actors.topic import Subscription
 from echo_actors.actors.verdict import Stop
 from echo_actors.audit import AuditLog
 from echo_actors.errors import EngineClosed, InvalidMessage
-from echo_actors.intake import check_channel, new_message
-from echo_actors.models import Author, BusyPolicy, Outcome, OutcomeKind, Receipt, Reply, Trust
+from echo_actors.intake import MessageOptions, check_channel, new_message
+from echo_actors.models import Outcome, OutcomeKind, Receipt, Reply
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot, StoredMessage
 from echo_actors.streaming import Stream, answer
@@ -74,34 +73,24 @@ class Engine:
         self,
         channel: str,
         text: str,
-        *,
-        message_id: str | uuid.UUID | None = None,
-        author: Author | None = None,
-        trust: Trust = Trust.MEMBER,
-        busy: BusyPolicy = BusyPolicy.QUEUE,
-        deadline: datetime | None = None,
+        **options: Unpack[MessageOptions],
     ) -> Receipt:
         """Accept a message; it is on disk when this returns, and will have exactly one outcome.
 
         Args:
             channel: The conversation's key, any text.
             text: What the person said.
-            message_id: The idempotency key, a UUID: the same one again changes nothing.
-            author: Who said it; text of named authors is fenced, so that nobody can speak for another.
-            trust: How far the author is trusted; external text is always fenced.
-            busy: What to do when the channel is busy.
-            deadline: When the message expires if its turn has not begun.
+            **options: See ``MessageOptions``.
 
         Raises:
             InvalidMessage: The message or the channel's name cannot be accepted.
             MailboxFull: The channel has as many messages waiting as it may.
             ChannelSuspended: The channel takes nothing until it is resumed.
+            GateClosed: The account cannot be used.
             StoreError: The message could not be kept.
             EngineClosed: The engine is draining.
         """
-        _, receipt = await self._accept(
-            channel, text, message_id=message_id, author=author, trust=trust, busy=busy, deadline=deadline
-        )
+        _, receipt = await self._accept(channel, text, options)
         return receipt
 
     async def ask(
@@ -109,34 +98,24 @@ class Engine:
         channel: str,
         text: str,
         *,
-        message_id: str | uuid.UUID | None = None,
-        author: Author | None = None,
-        trust: Trust = Trust.MEMBER,
-        busy: BusyPolicy = BusyPolicy.QUEUE,
-        deadline: datetime | None = None,
         on_cancel: OnCancel = "interrupt",
+        **options: Unpack[MessageOptions],
     ) -> Reply:
         """Accept a message and wait for its answer.
 
         Args:
-            channel: As for ``post``, like all that is not named here.
-            text: As for ``post``.
-            message_id: As for ``post``; with a known id, the first outcome is given.
-            author: As for ``post``.
-            trust: As for ``post``.
-            busy: As for ``post``.
-            deadline: As for ``post``.
+            channel: The conversation's key, any text.
+            text: What the person said.
             on_cancel: What cancelling this call does: ``interrupt`` withdraws the message or interrupts its turn,
                 ``detach`` leaves it alone.
+            **options: See ``MessageOptions``; for a known ``message_id`` the first outcome is given.
 
         Raises:
             TurnFailed: The message ended without an answer; carries the outcome.
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
         """
-        known, _ = await self._accept(
-            channel, text, message_id=message_id, author=author, trust=trust, busy=busy, deadline=deadline
-        )
+        known, _ = await self._accept(channel, text, options)
         try:
             return answer(await self._outcome_of(known))
         except trio.Cancelled:
@@ -163,12 +142,8 @@ class Engine:
         channel: str,
         text: str,
         *,
-        message_id: str | uuid.UUID | None = None,
-        author: Author | None = None,
-        trust: Trust = Trust.MEMBER,
-        busy: BusyPolicy = BusyPolicy.QUEUE,
-        deadline: datetime | None = None,
         on_cancel: OnCancel = "interrupt",
+        **options: Unpack[MessageOptions],
     ) -> AsyncIterator[Stream]:
         """Accept a message and give its events as they come; iterate over what the block gets, then see its ``reply``.
 
@@ -176,9 +151,7 @@ class Engine:
         errors of a turn come from ``reply``.
         """
         async with self._services.hub.subscribe(check_channel(channel)) as subscription:
-            known, receipt = await self._accept(
-                channel, text, message_id=message_id, author=author, trust=trust, busy=busy, deadline=deadline
-            )
+            known, receipt = await self._accept(channel, text, options)
             stream = Stream(receipt.message_id, subscription)
             if isinstance(known, StoredMessage) and known.outcome is not None:
                 stream.outcome = known.outcome
@@ -288,25 +261,11 @@ class Engine:
         self,
         channel: str,
         text: str,
-        *,
-        message_id: str | uuid.UUID | None,
-        author: Author | None,
-        trust: Trust,
-        busy: BusyPolicy,
-        deadline: datetime | None,
+        options: MessageOptions,
     ) -> tuple[Entry | StoredMessage, Receipt]:
         services = self._services
-        message = new_message(
-            channel,
-            text,
-            message_id=message_id,
-            author=author,
-            trust=trust,
-            busy=busy,
-            deadline=deadline,
-            now=services.now(),
-            max_bytes=services.settings.max_message_bytes,
-        )
+        limit = services.settings.max_message_bytes
+        message = new_message(channel, text, options, now=services.now(), max_bytes=limit)
         return await self._supervisor.acceptance.accept(message)
 
     async def _outcome_of(self, known: Entry | StoredMessage) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 from datetime import datetime
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from echo_actors.errors import InvalidMessage
 from echo_actors.models import Author, BusyPolicy, Message, Trust
@@ -28,23 +28,34 @@ def check_channel(channel: str) -> str:
     return channel
 
 
-def new_message(
-    channel: str,
-    text: str,
-    *,
-    message_id: str | uuid.UUID | None,
-    author: Author | None,
-    trust: Trust,
-    busy: BusyPolicy,
-    deadline: datetime | None,
-    now: datetime,
-    max_bytes: int,
-) -> Message:
+class MessageOptions(TypedDict, total=False):
+    """What can be said of a message besides its text.
+
+    Attributes:
+        message_id: The idempotency key, a UUID; the same one again changes nothing, also after a restart.
+        author: Who said it. Text of a named author is fenced, so that nobody can speak in another's name.
+        trust: How far the author is trusted, ``member`` by default; external text is always fenced.
+        busy: What to do when the channel is busy with another turn, ``queue`` by default.
+        deadline: When the message expires if its turn has not begun; an aware time.
+    """
+
+    message_id: str | uuid.UUID | None
+    author: Author | None
+    trust: Trust
+    busy: BusyPolicy
+    deadline: datetime | None
+
+
+def new_message(channel: str, text: str, options: MessageOptions, *, now: datetime, max_bytes: int) -> Message:
     """A message that may be accepted; its sequence is not yet given.
 
     Raises:
         InvalidMessage: Something about it cannot be accepted; the text says what.
     """
+    unknown = options.keys() - MessageOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unknown options of a message: {', '.join(sorted(unknown))}")
+    deadline = options.get("deadline")
     size = _size(text, "a message")
     if not text.strip():
         raise InvalidMessage("the message is empty")
@@ -55,14 +66,14 @@ def new_message(
     if deadline is not None and deadline.tzinfo is None:
         raise InvalidMessage("the deadline has no time zone; give an aware datetime")
     return Message(
-        message_id=_canonical_id(message_id),
+        message_id=_canonical_id(options.get("message_id")),
         channel=check_channel(channel),
         text=text,
         sequence=0,
         accepted_at=now,
-        author=author,
-        trust=_choice(Trust, trust),
-        busy=_choice(BusyPolicy, busy),
+        author=options.get("author"),
+        trust=_choice(Trust, options.get("trust", Trust.MEMBER)),
+        busy=_choice(BusyPolicy, options.get("busy", BusyPolicy.QUEUE)),
         deadline=deadline,
     )
 

@@ -10,12 +10,11 @@ import difflib
 import math
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
-import cattrs
 import orjson
 
 from echo_actors.errors import SettingsError
@@ -38,8 +37,63 @@ DEFAULT_TOOLS = (
 _DURATION = {"unit": "s"}
 
 
+def _exactly(*kinds: type) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TypeError
+        return value
+
+    return check
+
+
+def _path(value: Any) -> Path:
+    return Path(_exactly(str, Path)(value))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_exactly(str)(each) for each in _exactly(tuple, list)(value))
+
+
+def _table(value: Any) -> dict[str, str]:
+    return {_exactly(str)(name): _exactly(str)(each) for name, each in _exactly(dict)(value).items()}
+
+
+_FORMS: Final[dict[Any, tuple[str, Callable[[Any], Any]]]] = {
+    str: ("text", _exactly(str)),
+    bool: ("true or false", _exactly(bool)),
+    int: ("a whole number", _exactly(int)),
+    float: ("a number", lambda value: float(_exactly(int, float)(value))),
+    Path: ("a path", _path),
+    Path | None: ("a path", lambda value: None if value is None else _path(value)),
+    tuple[str, ...]: ("a list of texts (in a variable: JSON)", _texts),
+    dict[str, str]: ("a table of texts (in a variable: JSON)", _table),
+    FullPolicy: (", ".join(FullPolicy) + " (one of them)", FullPolicy),
+}
+"""What a setting of each type is called, and what makes its value from what was given."""
+
+_WORDS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _coerce(value: Any, field: attrs.Attribute[Any]) -> Any:
+    what, make = _FORMS[field.type]
+    try:
+        return make(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{field.name} must be {what}, not {value!r}.", field.name) from None
+
+
 def _setting(default: Any, doc: str, **metadata: str) -> Any:
-    return attrs.field(default=default, metadata={"doc": doc, **metadata})
+    converter = attrs.Converter(_coerce, takes_field=True)
+    return attrs.field(default=default, converter=converter, metadata={"doc": doc, **metadata})
 
 
 @attrs.resolve_types
@@ -149,7 +203,7 @@ class Settings:
         for variable, text in sorted((os.environ if environ is None else environ).items()):
             if variable.startswith(PREFIX):
                 name = variable.removeprefix(PREFIX).lower()
-                values[name] = _parse(_field(name, variable), text, variable)
+                values[name] = _from_text(_field(name, variable), text, variable)
         for name, value in overrides.items():
             _field(name, name)
             values[name] = value
@@ -165,24 +219,16 @@ def _field(name: str, shown: str) -> attrs.Attribute[Any]:
     return fields[name]
 
 
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter()
-    converter.register_structure_hook(bool, _parse_bool)
-    return converter
-
-
-def _parse_bool(value: object, _: Any) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if str(value).lower() not in words:
-        raise ValueError("expected one of " + ", ".join(words))
-    return words[str(value).lower()]
-
-
-def _parse(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
+def _from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
     """Read a variable's text: JSON for lists and tables, the plain value for everything else."""
-    composite = typing.get_origin(field.type) in (tuple, dict)
     try:
-        return _converter().structure(orjson.loads(text) if composite else text, cast("Any", field.type))
-    except (ValueError, TypeError, cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError) as problem:
-        form = "a JSON list or table" if composite else getattr(field.type, "__name__", str(field.type))
-        raise SettingsError(f"{shown} cannot be read as {form}: {text!r}.", field.name) from problem
+        if typing.get_origin(field.type) in (tuple, dict):
+            value = orjson.loads(text)
+        elif field.type is bool:
+            value = _WORDS[text.lower()]
+        else:
+            value = {int: int, float: float}.get(cast("type", field.type), str)(text)
+        return _coerce(value, field)
+    except (ValueError, KeyError) as problem:
+        what, _ = _FORMS[field.type]
+        raise SettingsError(f"{shown} must be {what}, not {text!r}.", field.name) from problem

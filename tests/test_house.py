@@ -13,12 +13,12 @@ from echo_actors import errors, events
 
 PACKAGE = Path(echo_actors.__file__).parent
 ROOMS = (
-    *("commands", "echo_core", "portal", "control", "engine", "actors", "claude", "admission", "state", "safety"),
-    *("rendering", "personality", "audit", "telemetry", "events", "settings", "errors", "models", "simulator"),
+    *("commands", "echo_core", "portal", "control", "engine", "actors", "claude", "admission", "state", "personality"),
+    *("safety", "rendering", "audit", "telemetry", "events", "settings", "errors", "models", "simulator"),
 )
 """From top to bottom; a room imports only rooms below it."""
 
-BELONGS_TO = {"streaming": "engine", "intake": "engine"}
+BELONGS_TO = {"streaming": "engine", "intake": "engine", "opening": "engine"}
 """Modules beside a room that are a part of it."""
 
 ANYWHERE = {"_version"}

@@ -19,16 +19,9 @@ DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 def make(text: Any = "hello", channel: Any = "c", **changed: Any) -> Message:
     """A message with nothing special about it, but for what is given."""
-    fields: dict[str, Any] = {
-        "message_id": None,
-        "author": None,
-        "trust": Trust.MEMBER,
-        "busy": BusyPolicy.QUEUE,
-        "deadline": None,
-        "now": DAY,
-        "max_bytes": 1000,
-    }
-    return new_message(channel, text, **{**fields, **changed})
+    limits = {"now": changed.pop("now", DAY), "max_bytes": changed.pop("max_bytes", 1000)}
+    options: Any = changed
+    return new_message(channel, text, options, **limits)
 
 
 def test_a_good_message_keeps_all_it_was_given() -> None:

@@ -103,6 +103,25 @@ async def test_an_interrupt_before_the_cli_has_begun_is_not_lost(host: Host) -> 
         assert (await engine.ask("c", "two")).text == "echo: two"
 
 
+async def test_a_turn_that_is_cut_at_any_moment_of_its_start_leaves_room_for_the_next(host: Host) -> None:
+    """Its process is ended too, whether or not it was there yet."""
+    async with host.engine(max_residents=1, interrupt_grace=0.001) as engine:
+        for moment in (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256):
+            key = uuid.uuid4()
+            with trio.move_on_after(moment):
+                await engine.ask(f"c{moment}", "one [[stall 10]]", message_id=key)
+            assert (await engine.outcome(key)).kind is OutcomeKind.CANCELLED
+        assert (await engine.ask("c", "two")).text == "echo: two"
+        assert list(residents(engine)) == ["c"]
+
+
+async def test_what_a_caller_does_not_catch_leaves_the_engine_as_it_is(host: Host) -> None:
+    """No nursery wraps it into a group, so an except clause around the engine works."""
+    with pytest.raises(TurnFailed):
+        async with host.engine() as engine:
+            await engine.ask("c", "one [[status 400]]")
+
+
 async def test_cancelling_ask_withdraws_a_queued_message_and_interrupts_a_running_one(host: Host) -> None:
     """The model is never asked the first; the channel is free at once after the second."""
     running, queued = uuid.uuid4(), uuid.uuid4()

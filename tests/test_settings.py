@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,20 @@ COUNTS = sorted(name for name, field in FIELDS.items() if field.type is int)
 def other_value(name: str) -> Any:
     """A valid value that is not the default."""
     special: dict[str, Any] = {"model": "opus", "models": ("sonnet", "mine"), "environment": {"A": "1"}}
-    if name in special:
-        return special[name]
-    default = getattr(Settings(), name)
-    if isinstance(default, bool):
-        return not default
-    if isinstance(default, int | float):
-        return default + 1
-    if isinstance(default, tuple):
-        return ("x", "y")
-    if default is None or isinstance(default, Path):
-        return Path("/elsewhere")
-    return f"{default}x"
+    match special.get(name, getattr(Settings(), name)):
+        case _ if name in special:
+            return special[name]
+        case enum.Enum() as default:
+            return next(member for member in type(default) if member is not default)
+        case bool() as default:
+            return not default
+        case int() | float() as default:
+            return default + 1
+        case str() as default:
+            return f"{default}x"
+        case tuple():
+            return ("x", "y")
+    return Path("/elsewhere")
 
 
 def given(name: str, value: Any) -> Settings:

@@ -81,12 +81,17 @@ class Acceptance:
             gate = self.services.gate
             if gate.state.broken and gate.now() < gate.state.closed_until:
                 raise GateClosed(gate.state.reason, gate.state.closed_until - gate.now())
-            actor = self.actor(channel)
-            if self.services.settings.full_mailbox is not FullPolicy.WAIT or not actor.mailbox.crowded:
+            actor, policy = self.actor(channel), self.services.settings.full_mailbox
+            committing = actor.mailbox.committing() if actor.mailbox.full else None
+            if policy is FullPolicy.WAIT and actor.mailbox.crowded:
+                await actor.mailbox.wait_for_place()
+                if not actor.mailbox.full:
+                    return self.actor(channel)
+            elif policy is FullPolicy.DROP_OLDEST and committing is not None:
+                # Its acceptance is announced before it is dropped.
+                await committing.settled.wait()
+            else:
                 return actor
-            await actor.mailbox.wait_for_place()
-            if not actor.mailbox.full:
-                return self.actor(channel)
 
     async def _keep(self, actor: ChannelActor, entry: Entry, dropped: Entry | None) -> StoredMessage | None:
         """Store an entry; give the stored message when its id was known. A caller's cancellation waits meanwhile."""

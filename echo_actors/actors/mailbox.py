@@ -99,6 +99,7 @@ class Mailbox:
         self._line: deque[Entry] = deque()
         self._waiting: dict[str, Entry] = {}
         self._hopeful = trio.lowlevel.ParkingLot()
+        self._granted = 0
         self._closed = False
         self.backlog = 0
 
@@ -134,14 +135,14 @@ class Mailbox:
     @property
     def crowded(self) -> bool:
         """Whether one who wants a place has to wait for it."""
-        return self.full or bool(self._hopeful)
+        return self.depth + self._granted >= self._size or bool(self._hopeful)
 
     async def wait_for_place(self) -> None:
         """Wait until there is a place, behind those who wait already, or until the mailbox closes."""
-        if self.crowded:
+        if self.crowded and not self._closed:
             await self._hopeful.park()
-        while self.full and not self._closed:
-            await self._hopeful.park()
+            # The place was kept for this caller, who takes it before anybody else runs.
+            self._granted -= not self._closed
 
     def close(self) -> None:
         """Send those away who wait for a place."""
@@ -161,8 +162,13 @@ class Mailbox:
             return False
         entry.state = EntryState.WITHDRAWN
         entry.settled.set()
-        self._hopeful.unpark()
+        self._grant()
         return True
+
+    def committing(self) -> Entry | None:
+        """The oldest entry, if it is not on disk yet."""
+        first = next(iter(self._waiting.values()), None)
+        return first if first is not None and first.state is EntryState.COMMITTING else None
 
     def oldest(self) -> Entry | None:
         """The entry that has waited longest and is on disk."""
@@ -199,7 +205,7 @@ class Mailbox:
         if self._waiting.pop(entry.message.message_id, None) is None:
             return False
         entry.state = EntryState.RUNNING
-        self._hopeful.unpark()
+        self._grant()
         return True
 
     def begin_while(self, joins: Callable[[Entry], bool]) -> list[Entry]:
@@ -226,6 +232,11 @@ class Mailbox:
     def _add(self, entry: Entry) -> None:
         self._waiting[entry.message.message_id] = entry
         self._send.send_nowait(entry)
+
+    def _grant(self) -> None:
+        """Keep a free place for the one who has waited longest for it."""
+        if self._hopeful and self.depth + self._granted < self._size:
+            self._granted += len(self._hopeful.unpark())
 
     def _pull(self) -> None:
         while True:

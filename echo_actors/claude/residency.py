@@ -1,4 +1,4 @@
-"""Residency: which channels have a CLI process, and for how long. The real driver.
+"""Residency: turns on CLI processes that stay with their channels. The real driver.
 
 A channel in use keeps its process warm: a turn then costs a tenth of a process start. The process of an idle channel
 ends (it hibernates) and the next turn resumes its session. Only so many processes are kept; when one more is needed,
@@ -7,10 +7,9 @@ the least recently used idle one hibernates first.
 
 from __future__ import annotations
 
-import math
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -21,12 +20,12 @@ from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
 from echo_actors.claude.command import FRESH_PROMPT_SINCE, command
 from echo_actors.claude.driver import Phase, SessionLost, TurnListener, TurnRequest, TurnResult
-from echo_actors.claude.environment import ChildEnvironment, ProcessMark, child_environment
+from echo_actors.claude.environment import ProcessMark, child_environment
 from echo_actors.claude.locate import CLIVersion, find_cli, read_version
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.process import CLIProcess, ProcessEnd
-from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.resident import Resident
+from echo_actors.claude.roster import Roster
 from echo_actors.claude.termination import ProcessLimits
 from echo_actors.claude.transcript import Transcript
 from echo_actors.claude.turn import TurnMachine
@@ -46,6 +45,8 @@ class Residency:
     Attributes:
         cli: The program.
         version: What it says it is.
+        nursery: Where its processes live.
+        roster: The processes that it keeps.
     """
 
     settings: Settings
@@ -55,14 +56,11 @@ class Residency:
     version: CLIVersion
     environ: Mapping[str, str]
     nursery: trio.Nursery
-    _residents: dict[str, Resident] = attrs.field(factory=dict, init=False)
-    _ending: dict[str, set[CLIProcess]] = attrs.field(factory=dict, init=False)
-    _room: trio.CapacityLimiter = attrs.field(init=False)
+    roster: Roster
     _starts: Slots = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make the limits that the settings name."""
-        self._room = trio.CapacityLimiter(self.settings.max_residents)
+        """Make the ramp that the settings name."""
         self._starts = Slots(self.settings.start_slots)
 
     # -- the driver's calls
@@ -92,24 +90,24 @@ class Residency:
                 listener.on_phase(Phase.SENT)
             result = await resident.result(request.turn_id)
         except BaseException:
-            await self._let_go(resident, "the turn was cut short", hurry=True)
+            await self.roster.let_go(resident, "the turn was cut short", hurry=True)
             raise
         resident.rest(trio.current_time())
         if not self.settings.warm:
-            await self._let_go(resident, "one process per message")
-        elif self._room.statistics().tasks_waiting:
-            self._hibernate_one()
+            await self.roster.let_go(resident, "one process per message")
+        else:
+            self.roster.make_room()
         return result
 
     def interrupt(self, channel: str) -> None:
         """Ask the channel's running turn to end; see ``Driver``."""
-        resident = self._residents.get(channel)
+        resident = self.roster.get(channel)
         if resident is not None and resident.listener is not None:
             resident.interrupt()
 
     def steer(self, channel: str, uuid: str, content: str) -> bool:
         """Give one more message to the running turn; see ``Driver``."""
-        resident = self._residents.get(channel)
+        resident = self.roster.get(channel)
         if resident is None or not resident.machine.running:
             return False
         try:
@@ -130,165 +128,91 @@ class Residency:
 
     async def retire(self, channel: str, reason: str) -> None:
         """End the channel's process; see ``Driver``."""
-        resident = self._residents.get(channel)
+        resident = self.roster.get(channel)
         if resident is not None:
-            await self._let_go(resident, reason)
+            await self.roster.let_go(resident, reason)
 
     # -- what an operator sees
 
     @property
     def residents(self) -> dict[str, int]:
         """The process ids of the residents, by channel."""
-        return {name: each.process.pid for name, each in self._residents.items() if each.process is not None}
+        return self.roster.pids()
 
     # -- starting and ending
 
     async def _fitting(self, request: TurnRequest) -> Resident | None:
         """The channel's process if it can serve the request; one that cannot is ended."""
-        resident = self._residents.get(request.channel)
+        resident = self.roster.get(request.channel)
         if resident is None:
             return None
         launch = attrs.evolve(resident.launch, model=request.launch.model)
         if resident.usable and resident.machine.session_id == request.session_id and launch == request.launch:
             return resident
-        await self._let_go(resident, "it does not fit the next turn")
+        await self.roster.let_go(resident, "it does not fit the next turn")
         return None
 
     async def _start(self, request: TurnRequest, listener: TurnListener) -> Resident:
-        """Start the channel's process and give it the message, within the start ramp.
-
-        Two processes on one session would fork its history, so an earlier one is waited for.
-        """
-        for process in tuple(self._ending.get(request.channel, ())):
-            await process.ended.wait()
-        token = object()
-        await self._claim_room(token)
-        mark = ProcessMark(self.run_id, uuid.uuid4().hex)
-        environment = child_environment(
-            self.environ, extra=self._extra_environment(), passthrough=self.settings.pass_environment, mark=mark
-        )
+        """Start the channel's process and give it the message, within the start ramp."""
         transcript = self._transcript(request)
         machine = TurnMachine(request.channel, request.session_id, Meter(transcript.total_cost))
         resident = Resident(request.channel, request.launch, machine, listener=listener)
+        await self.roster.admit(resident)
         try:
             async with self._starts.hold():
                 listener.on_phase(Phase.STARTING)
-                argv = self._command(request, resume=_resumable(request, transcript))
-                await self._spawn(resident, argv, environment, mark, lambda: self._room.release_on_behalf_of(token))
+                await self._spawn(resident, resume=_resumable(request, transcript))
                 resident.write(request.turn_id, self._harmless(request.content))
                 await resident.first_frame()
         except BaseException:
-            if resident.process is None:
-                self._room.release_on_behalf_of(token)
-            else:
-                await self._let_go(resident, "it did not start", hurry=True)
+            await self.roster.let_go(resident, "it did not start", hurry=True)
             raise
         return resident
 
-    async def _spawn(
-        self,
-        resident: Resident,
-        argv: tuple[str, ...],
-        environment: ChildEnvironment,
-        mark: ProcessMark,
-        gone: Callable[[], None],
-    ) -> None:
+    async def _spawn(self, resident: Resident, *, resume: bool) -> None:
+        """Start the process of a resident that has its place."""
+        settings, launch, session_id = self.settings, resident.launch, resident.machine.session_id
+        mark = ProcessMark(self.run_id, uuid.uuid4().hex)
+        environment = child_environment(
+            self.environ, extra=self._extra_environment(), passthrough=settings.pass_environment, mark=mark
+        )
+
         def on_end(end: ProcessEnd) -> None:
             resident.on_end(end)
-            gone()
+            self.roster.vacate(resident)
 
         resident.process = await CLIProcess.spawn(
             self.nursery,
-            argv,
+            command(
+                self.cli,
+                launch,
+                session_id,
+                resume=resume,
+                fresh_prompt=self.version.at_least(*FRESH_PROMPT_SINCE),
+            ),
             environment=environment.variables,
-            cwd=resident.launch.working_dir,
+            cwd=launch.working_dir,
             mark=mark,
             on_frame=resident.on_frame,
             on_end=on_end,
-            limits=ProcessLimits(write_timeout=self.settings.write_timeout),
+            limits=_limits(settings),
         )
-        self._residents[resident.channel] = resident
         self.record(
             "process.spawned",
             channel=resident.channel,
-            session=resident.machine.session_id,
+            session=session_id,
             process=mark.process_id,
             pid=resident.process.pid,
-            resumed="--resume" in argv,
-            model=resident.launch.model,
+            resumed=resume,
+            model=launch.model,
             withheld=",".join(environment.withheld),
         )
-
-    def _part_with(self, resident: Resident) -> None:
-        """From now on the resident serves nobody; whoever calls this also lets it go."""
-        resident.mute()
-        if self._residents.get(resident.channel) is resident:
-            del self._residents[resident.channel]
-        if resident.process is not None:
-            self._ending.setdefault(resident.channel, set()).add(resident.process)
-
-    async def _let_go(self, resident: Resident, reason: str, *, hurry: bool = False) -> None:
-        """End a process and all that it started; bounded, and not to be cancelled."""
-        self._part_with(resident)
-        if resident.process is None:
-            return
-        if resident.failure is not None:
-            reason = str(resident.failure)
-        try:
-            report = await resident.process.stop(reason, hurry=hurry)
-        finally:
-            ending = self._ending.get(resident.channel, set())
-            ending.discard(resident.process)
-            if not ending:
-                self._ending.pop(resident.channel, None)
-        self.record(
-            "process.stopped",
-            channel=resident.channel,
-            process=resident.process.mark.process_id,
-            pid=resident.process.pid,
-            reason=reason,
-            how=report.how,
-            exit_code=report.exit_code,
-            reaped=report.reaped,
-        )
-
-    # -- keeping and hibernating
-
-    async def _claim_room(self, token: object) -> None:
-        if self._room.available_tokens < 1:
-            self._hibernate_one()
-        await self._room.acquire_on_behalf_of(token)
-
-    def _hibernate_one(self) -> None:
-        idle = [each for each in self._residents.values() if each.listener is None]
-        if idle:
-            oldest = min(idle, key=lambda each: each.last_used)
-            self._part_with(oldest)
-            self.nursery.start_soon(self._let_go, oldest, "hibernated: another channel needs the room")
-
-    async def hibernate_idle(self) -> None:
-        """End processes that were idle for long; never returns unless idle processes are kept for ever."""
-        patience = self.settings.hibernate_after
-        while math.isfinite(patience):
-            now = trio.current_time()
-            idle = [each for each in self._residents.values() if each.listener is None]
-            for resident in idle:
-                if resident.failure is not None or (
-                    resident.last_used + patience <= now and not resident.machine.background_tasks
-                ):
-                    self._part_with(resident)
-                    self.nursery.start_soon(self._let_go, resident, "hibernated: idle")
-            await trio.sleep(min(patience / 4, 5.0))
 
     # -- helpers
 
     def _transcript(self, request: TurnRequest) -> Transcript:
         where = {**self.environ, **self.settings.environment}
         return Transcript.of(request.session_id, request.launch.working_dir, where)
-
-    def _command(self, request: TurnRequest, *, resume: bool) -> tuple[str, ...]:
-        fresh_prompt = self.version.at_least(*FRESH_PROMPT_SINCE)
-        return command(self.cli, request.launch, request.session_id, resume=resume, fresh_prompt=fresh_prompt)
 
     def _extra_environment(self) -> dict[str, str]:
         scrub = {"CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1"} if self.settings.scrub_tool_environment else {}
@@ -297,17 +221,17 @@ class Residency:
     def _harmless(self, content: str) -> str:
         return content if self.version.at_least(*COMPOSED_SINCE) else defuse(content)
 
-    def watched(self) -> Iterator[tuple[Identity, Callable[[], None]]]:
-        """The processes of running turns, and who is told when one shows life."""
-        for resident in self._residents.values():
-            if resident.listener is not None and resident.process is not None:
-                yield resident.process.identity, resident.listener.on_life
 
-    async def let_all_go(self) -> None:
-        """End every process."""
-        async with trio.open_nursery() as nursery:
-            for resident in list(self._residents.values()):
-                nursery.start_soon(self._let_go, resident, "the engine closed")
+def _limits(settings: Settings) -> ProcessLimits:
+    """What a process may take; its end takes at most the teardown timeout."""
+    return ProcessLimits(
+        stdin_grace=0.1 * settings.teardown_timeout,
+        term_grace=0.2 * settings.teardown_timeout,
+        kill_grace=0.2 * settings.teardown_timeout,
+        end_grace=0.05 * settings.teardown_timeout,
+        write_timeout=settings.write_timeout,
+        max_line_bytes=settings.max_line_bytes,
+    )
 
 
 def _resumable(request: TurnRequest, transcript: Transcript) -> bool:
@@ -331,14 +255,18 @@ async def open_residency(
     cli = find_cli(settings.claude_bin, environ)
     version = await read_version(cli, {})
     record("cli.found", path=str(cli), version=version.text, defused=not version.at_least(*COMPOSED_SINCE))
+    error: Exception | None = None
     async with trio.open_nursery() as nursery:
-        residency = Residency(settings, run_id, record, cli, version, environ, nursery)
-        vitals = Vitals(residency.watched)
-        nursery.start_soon(residency.hibernate_idle)
-        nursery.start_soon(vitals.watch, min(2.0, settings.idle_timeout / 5))
+        roster = Roster(settings.max_residents, settings.hibernate_after, record, nursery)
+        nursery.start_soon(roster.hibernate_idle)
+        nursery.start_soon(Vitals(roster.watched).watch, min(2.0, settings.idle_timeout / 5))
         try:
-            yield residency
+            yield Residency(settings, run_id, record, cli, version, environ, nursery, roster)
+        except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery's exception group
+            error = caught
         finally:
             with trio.CancelScope(shield=True):
-                await residency.let_all_go()
+                await roster.let_all_go("the engine closed")
             nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,5 +96,6 @@ def _show(findings: list[Finding], values: list[SettingValue]) -> None:
         screen.print(Text("\nsettings", style="bold"))
     for each in values:
         value = orjson.dumps(each.value, default=str).decode() if isinstance(each.value, tuple | list) else each.value
-        line = Text(f"  {each.name} = {textwrap.shorten(visible(str(value)), _SHOWN_VALUE, placeholder=' ...')}")
+        text = visible(str(value))
+        line = Text(f"  {each.name} = {text[:_SHOWN_VALUE]}{'...' if len(text) > _SHOWN_VALUE else ''}")
         screen.print(line.append(f"  ({each.source})", style="dim"), soft_wrap=True)

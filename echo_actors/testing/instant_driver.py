@@ -16,7 +16,7 @@ Give it a function to script the answers::
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, MutableSequence
+from collections.abc import Awaitable, Callable, Mapping, MutableSequence
 from typing import TypeAlias
 
 import attrs
@@ -48,6 +48,7 @@ def echo(request: TurnRequest, text: str | None = None) -> TurnResult:
 
 @attrs.define(eq=False)
 class _Turn:
+    listener: TurnListener
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     steered: list[str] = attrs.Factory(list)
 
@@ -62,6 +63,7 @@ class InstantDriver:
         requests: Those that were run, in order. Give a ``deque(maxlen=...)`` where they are too many to keep.
         interrupts: Channels that were asked to interrupt their turn, running or not.
         steered: Messages that were given to a running turn: channel, uuid, content.
+        recorded: What ``recall`` finds, by the uuid of the request: answers of an earlier run of the program.
         retired: Channels whose process was to end, each with the reason.
     """
 
@@ -69,6 +71,7 @@ class InstantDriver:
     requests: MutableSequence[TurnRequest] = attrs.Factory(list)
     interrupts: list[str] = attrs.Factory(list)
     steered: list[tuple[str, str, str]] = attrs.Factory(list)
+    recorded: Mapping[str, TurnResult] = attrs.Factory(dict)
     retired: list[tuple[str, str]] = attrs.Factory(list)
     _running: dict[str, _Turn] = attrs.Factory(dict)
 
@@ -85,10 +88,11 @@ class InstantDriver:
         """
         if request.channel in self._running:
             raise RuntimeError(f"channel {request.channel!r} has a turn already")
-        turn = self._running[request.channel] = _Turn()
+        turn = self._running[request.channel] = _Turn(listener)
         try:
             self.requests.append(request)
             listener.on_phase(Phase.RUNNING)
+            listener.on_begun(request.turn_id)
             answer = await self._answer_to(request, turn)
         finally:
             del self._running[request.channel]
@@ -108,9 +112,16 @@ class InstantDriver:
         """Let the channel's running turn answer one more message."""
         if channel not in self._running:
             return False
-        self._running[channel].steered.append(uuid)
+        turn = self._running[channel]
+        turn.steered.append(uuid)
+        turn.listener.on_begun(uuid)
         self.steered.append((channel, uuid, content))
         return True
+
+    async def recall(self, request: TurnRequest) -> TurnResult | None:
+        """What is recorded for the request."""
+        await trio.lowlevel.checkpoint()
+        return self.recorded.get(request.turn_id)
 
     async def retire(self, channel: str, reason: str) -> None:
         """Note it; there is no process to end."""
