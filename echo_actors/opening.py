@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
@@ -32,6 +32,7 @@ from echo_actors.state.store import Store
 
 AUDIT_HEAD = "audit.head"
 RUNS = "runs"
+FORGOTTEN = "forgotten"
 FORGET_EVERY = 3600.0
 """Seconds between looks for outcomes that are older than their retention."""
 
@@ -73,6 +74,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
             turn_slots=Slots(settings.turn_slots),
             gate=Gate(time.time),
             persona=_persona(prompt, settings),
+            working_dir=settings.working_dir.resolve(),
             now=_now,
             new_id=lambda: str(uuid.uuid4()),
         )
@@ -91,7 +93,7 @@ async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]
         recovered = await supervisor.recover()
         if recovered:
             services.record("engine.recovered", messages=recovered)
-        nursery.start_soon(_forget_old, services.store, services.settings.outcome_retention)
+        nursery.start_soon(_forget_old, services.store, services.settings, services.record)
         try:
             yield engine
         except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery
@@ -142,10 +144,22 @@ async def _run_noted(store: Store, run_id: str, record: Record) -> AsyncIterator
             await store.put_note(RUNS, {"ids": []})
 
 
-async def _forget_old(store: Store, retention: float) -> None:
+async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
+    """Drop what is older than its retention, for ever; replies only from where the last look stopped."""
     while True:
-        await store.forget(before=_now() - timedelta(seconds=retention))
+        try:
+            await store.forget(before=_ago(settings.outcome_retention))
+            note = await store.note(FORGOTTEN) or {"replies_until": 0.0}
+            until = _ago(settings.reply_retention)
+            await store.forget_replies(after=datetime.fromtimestamp(note["replies_until"], UTC), before=until)
+            await store.put_note(FORGOTTEN, {"replies_until": until.timestamp()})
+        except StoreError as problem:
+            record("store.refused", reason=str(problem), retry_in=FORGET_EVERY)
         await trio.sleep(FORGET_EVERY)
+
+
+def _ago(seconds: float) -> datetime:
+    return datetime.fromtimestamp(max(0.0, time.time() - seconds), UTC)
 
 
 def _persona(prompt: str, settings: Settings) -> Persona:

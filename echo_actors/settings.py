@@ -150,6 +150,7 @@ class Settings:
     outcome_retention: float = _setting(
         7 * 86400.0, "For an outcome, and its idempotency key, to be kept.", **_DURATION
     )
+    reply_retention: float = _setting(7 * 86400.0, "For the reply in an outcome to be kept.", **_DURATION)
     drain_timeout: float = _setting(30.0, "For running turns to end when the engine closes.", **_DURATION)
 
     def __attrs_post_init__(self) -> None:

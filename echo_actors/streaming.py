@@ -66,4 +66,6 @@ def answer(outcome: Outcome) -> Reply:
     """
     if outcome.kind is OutcomeKind.ANSWERED and outcome.reply is not None:
         return outcome.reply
+    if outcome.kind is OutcomeKind.ANSWERED:
+        outcome = attrs.evolve(outcome, reason="its reply is older than the setting reply_retention keeps")
     raise (TurnTimedOut if outcome.kind is OutcomeKind.TIMED_OUT else TurnFailed)(outcome)

@@ -14,11 +14,10 @@ import psutil
 import pytest
 import trio
 
-from echo_actors import Settings
+from echo_actors import Engine, Settings, open_engine
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.residency import Residency
-from echo_actors import Engine, open_engine
 from echo_actors.events import Event
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.simulator.model import ModelServer, open_model_server

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import attrs
 import pytest
+from readme import CLONE, README, Reader, programs, towards
 
 from echo_actors import BusyPolicy, Clock, Engine, FullPolicy, OutcomeKind, Settings
 from echo_actors.simulator.model import ModelServer
-from readme import CLONE, README, Reader, programs, towards
 
 TEXT = README.read_text(encoding="utf-8")
 

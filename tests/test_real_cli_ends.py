@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+import trio.testing
 from conftest import Host, eventually, first, processes_with, residents
 
 from echo_actors.engine import Engine
@@ -222,7 +223,6 @@ async def test_a_cli_killed_while_idle_costs_nothing(host: Host, noticed: bool) 
     [
         ("[[status 400]]", "invalid_request"),
         ("[[status 401]]", "authentication_failed"),
-        ("[[status 429]]", "rate_limit"),
         ("[[status 529]]", "overloaded"),
         ("[[cut]]", "server_error"),
     ],
@@ -230,18 +230,48 @@ async def test_a_cli_killed_while_idle_costs_nothing(host: Host, noticed: bool) 
 async def test_a_failure_of_the_api_fails_the_message_and_the_channel_goes_on(
     host: Host, directive: str, error: str
 ) -> None:
-    """The outcome says which; the next message is answered in the same session."""
-    async with host.engine() as engine:
+    """The outcome says which; the next message is answered in the same session, and no cost is lost or made up."""
+    async with host.engine(max_attempts=1) as engine:
         before = await engine.ask("c", "one")
         with pytest.raises(TurnFailed) as caught:
             await engine.ask("c", f"two {directive}")
         after = await engine.ask("c", "three")
         session = await engine.session("c")
-    assert caught.value.outcome.kind is OutcomeKind.FAILED
     assert caught.value.outcome.error == error
+    assert caught.value.outcome.reply is None
     assert "API Error" in caught.value.outcome.reason
     assert after.text == "echo: three"
     assert after.session_id == before.session_id
+    assert session is not None
+    assert session.message_count == 2
+    assert session.total_cost_usd == pytest.approx(host.model.cost_usd, abs=1e-9)
+
+
+async def test_a_rate_limit_holds_the_next_message_back_until_it_has_passed(host: Host) -> None:
+    """The message that met it fails when it has no attempt left; the other waits and is answered."""
+    async with host.engine(max_attempts=1) as engine, trio.open_nursery() as nursery:
+        with pytest.raises(TurnFailed) as caught:
+            await engine.ask("c", "one [[status 429]]")
+        receipt = await engine.post("c", "two")
+        nursery.start_soon(engine.ask, "d", "three")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert host.asked("two") == host.asked("three") == []
+        engine._services.gate.on_success()
+        assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+    assert caught.value.outcome.error == "rate_limit"
+    assert len(host.audit("gate.closed", error="rate_limit")) == 1
+
+
+async def test_a_passing_failure_of_the_api_is_tried_again_in_the_same_session(host: Host) -> None:
+    """The message is answered by its second attempt."""
+    async with host.engine() as engine:
+        before = await engine.ask("c", "one")
+        receipt = await engine.post("c", "two [[status 529 x1]]")
+        outcome = await engine.outcome(receipt.message_id)
+        session = await engine.session("c")
+    assert outcome.reply is not None
+    assert (outcome.reply.text, outcome.attempts) == ("echo: two [[status 529 x1]]", 2)
+    assert outcome.reply.session_id == before.session_id
     assert session is not None
     assert session.message_count == 2
     assert session.total_cost_usd == pytest.approx(host.model.cost_usd, abs=1e-9)

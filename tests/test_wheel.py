@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from readme import CLONE, Reader, programs, towards
 
 from echo_actors._version import __version__
 from echo_actors.simulator.model import ModelServer
-from readme import CLONE, Reader, programs, towards
 
 PERSONA = sorted(path.name for path in (CLONE / "personality").glob("*.md"))
 

@@ -32,7 +32,11 @@ class Persona:
 
 @attrs.frozen(kw_only=True)
 class Services:
-    """The rooms below the actors, and the two sources of chance: time and ids."""
+    """The rooms below the actors, and the two sources of chance: time and ids.
+
+    Attributes:
+        working_dir: Where the CLI runs, as an absolute path.
+    """
 
     settings: Settings
     store: Store
@@ -42,5 +46,6 @@ class Services:
     turn_slots: Slots
     gate: Gate
     persona: Persona
+    working_dir: Path
     now: Callable[[], datetime]
     new_id: Callable[[], str]

@@ -79,7 +79,7 @@ class Session:
         snapshot = base.after_turn(result.spent, session_id=session_id, messages=answered, now=self.services.now())
         return attrs.evolve(
             snapshot,
-            working_dir=str(self.services.settings.working_dir.resolve()),
+            working_dir=str(self.services.working_dir),
             persona_hash=self.services.persona.digest if answered else snapshot.persona_hash,
         )
 

@@ -54,7 +54,7 @@ def _request(ids: tuple[str, str], content: str, session: Session, services: Ser
         established=session.established,
         launch=Launch(
             model=session.model,
-            working_dir=settings.working_dir,
+            working_dir=services.working_dir,
             allowed_tools=settings.allowed_tools,
             permission_mode=settings.permission_mode,
             prompt_file=services.persona.file,

@@ -14,7 +14,7 @@ from echo_actors._version import __version__
 from echo_actors.commands.chat import chat
 from echo_actors.commands.demo import demo
 from echo_actors.commands.doctor import doctor
-from echo_actors.commands.exits import Exit, flush_output, report
+from echo_actors.commands.exits import Exit, abandon_output, report
 from echo_actors.commands.prompt import prompt
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
@@ -26,11 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - what is not expected is raised again by report
         code = report(error)
-    return flush_output() or code
+    abandon_output()
+    return code
 
 
 def _run(arguments: Sequence[str]) -> int:

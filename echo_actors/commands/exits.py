@@ -37,6 +37,8 @@ _CODES: Final[tuple[tuple[type[BaseException], Exit], ...]] = (
 _READER_GONE: Final = (errno.EPIPE, errno.EIO)
 """What writing to a closed pipe and to a closed terminal give."""
 
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
     """The errors in a group, or the error itself."""
@@ -61,6 +63,9 @@ def report(error: BaseException) -> Exit:
     if is_reader_gone(error):
         return Exit.FAILED
     found = list(leaves(error))
+    if all(isinstance(leaf, OSError) and leaf.errno in _NO_ROOM for leaf in found):
+        complain("there is no room to write to; free some space")
+        return Exit.FAILED
     if not all(isinstance(leaf, EchoActorsError) for leaf in found):
         raise error
     for leaf in found:
@@ -73,13 +78,9 @@ def complain(text: str) -> None:
     sys.stderr.write(f"echo-actors: {visible(' '.join(text.split()))}\n")
 
 
-def flush_output() -> Exit:
-    """Write out what standard output still holds; if it cannot be, nothing tries again when the interpreter ends."""
+def abandon_output() -> None:
+    """Let the interpreter end without trying again to write what could not be written."""
     try:
         sys.stdout.flush()
-    except OSError as problem:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not is_reader_gone(problem):
-            complain(f"the output cannot be written: {problem.strerror}")
-        return Exit.FAILED
-    return Exit.DONE

@@ -20,7 +20,7 @@ _FROM_STDIN = "-"
 
 async def send(
     channel: str,
-    text: str,
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     json: Annotated[bool, Parameter(negative=())] = False,

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -191,6 +192,17 @@ class SQLiteStore:
             total += dropped
             if dropped < FORGET_BATCH:
                 return total
+
+    async def forget_replies(self, *, after: datetime, before: datetime) -> int:
+        """Drop the replies of messages that ended between two times, in transactions of ``FORGET_BATCH``."""
+        since, until, total = _micros(after), _micros(before), 0
+        while True:
+            drop = partial(statements.forget_replies, since=since, until=until, limit=FORGET_BATCH)
+            last, dropped = await self._writer.run(drop)
+            total += dropped
+            if dropped < FORGET_BATCH:
+                return total
+            since = max(last, since + 1)
 
     async def note(self, key: str) -> Note | None:
         """A kept fact."""

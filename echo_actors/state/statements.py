@@ -41,6 +41,14 @@ _OLD = """
     WHERE kind IS NOT NULL AND kind <> 'dead_lettered' AND ended_at < ? ORDER BY ended_at LIMIT ?
 """
 
+_ANSWERED = """
+    SELECT sequence, ended_at FROM messages
+    WHERE kind = 'answered' AND ended_at >= ? AND ended_at < ? ORDER BY ended_at LIMIT ?
+"""
+_DROP_REPLY = """
+    UPDATE messages SET outcome = CAST(json_remove(CAST(outcome AS TEXT), '$.reply') AS BLOB) WHERE sequence = ?
+"""
+
 Row = tuple[Any, ...]
 
 
@@ -151,6 +159,16 @@ def forget(connection: sqlite3.Connection, before: int, limit: int) -> int:
         connection.executemany("DELETE FROM messages WHERE sequence = ?", old)
         connection.execute("UPDATE meta SET forgotten = max(forgotten, ?)", max(old))
     return len(old)
+
+
+def forget_replies(connection: sqlite3.Connection, since: int, until: int, limit: int) -> tuple[int, int]:
+    """Drop at most so many replies of messages that ended between two times; give the last one's time, and how many.
+
+    Those that ended at the very time at which a batch stops are looked at again by the next one, which does no harm.
+    """
+    rows = connection.execute(_ANSWERED, (since, until, limit)).fetchall()
+    connection.executemany(_DROP_REPLY, [(sequence,) for sequence, _ in rows])
+    return (rows[-1][1] if rows else until), len(rows)
 
 
 def note(connection: sqlite3.Connection, key: str) -> bytes | None:

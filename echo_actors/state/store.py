@@ -85,6 +85,12 @@ class Store(Protocol):
         Done in several transactions, so that a long list keeps nobody waiting. Dead letters stay.
         """
 
+    async def forget_replies(self, *, after: datetime, before: datetime) -> int:
+        """Drop the replies, not the outcomes, of messages that ended between two times; give how many.
+
+        Done in several transactions, as ``forget`` is.
+        """
+
     async def note(self, key: str) -> Note | None:
         """A kept fact."""
 

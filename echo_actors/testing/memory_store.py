@@ -164,6 +164,19 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         return len(old)
 
+    async def forget_replies(self, *, after: datetime, before: datetime) -> int:
+        """Drop the replies of messages that ended between two times."""
+        self._writing()
+        count = 0
+        for message_id, stored in self.disk.messages.items():
+            if stored.ended_at is None or stored.outcome is None or not after <= stored.ended_at < before:
+                continue
+            if stored.outcome.kind is OutcomeKind.ANSWERED:
+                self.disk.messages[message_id] = attrs.evolve(stored, outcome=attrs.evolve(stored.outcome, reply=None))
+                count += 1
+        await trio.lowlevel.checkpoint()
+        return count
+
     async def note(self, key: str) -> Note | None:
         """A kept fact."""
         await self._reading()

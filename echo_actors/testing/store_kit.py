@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from echo_actors.errors import StaleRevision, StoreError
-from echo_actors.models import Author, Message, Outcome, OutcomeKind
+from echo_actors.models import Author, Message, Outcome, OutcomeKind, Reply
 from echo_actors.state.records import Claim, End, SessionSnapshot
 from echo_actors.state.store import Store
 
@@ -166,6 +166,53 @@ class StoreConformance:
             assert await store.message(str(UUID(int=9))) is None
             assert await store.message(str(UUID(int=2))) is not None
             assert await store.last_sequence() == 9
+
+    async def test_forgetting_replies_keeps_the_outcomes(self, open_store: OpenStore) -> None:
+        """A message that ended in the span is still known to be answered, without what was answered."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            reply = Reply(text="yes", session_id="s", turn_id="t")
+            for sequence in (1, 2):
+                await store.accept(make_message(sequence))
+                answered = Outcome(kind=OutcomeKind.ANSWERED, reply=reply)
+                ended_at = NOON + timedelta(seconds=sequence)
+                end = End(message_id=str(UUID(int=sequence)), outcome=answered, ended_at=ended_at)
+                await store.finish(claim, [end], None)
+            assert await store.forget_replies(after=NOON, before=NOON + timedelta(seconds=2)) == 1
+            first, second = [await store.message(str(UUID(int=sequence))) for sequence in (1, 2)]
+            assert first is not None and first.outcome == Outcome(kind=OutcomeKind.ANSWERED)
+            assert second is not None and second.outcome == Outcome(kind=OutcomeKind.ANSWERED, reply=reply)
+
+    async def test_a_drop_and_the_acceptance_it_makes_room_for_are_one(self, open_store: OpenStore) -> None:
+        """Both are kept; and when the new message is known already, neither is."""
+        async with open_store() as store:
+            for sequence in (1, 2):
+                await store.accept(make_message(sequence))
+            await store.accept(make_message(2), ends=[make_end(1)])
+            assert [each.message.sequence for each in await store.unfinished("chat:1", after=0, limit=9)] == [1, 2]
+            await store.accept(make_message(3), ends=[make_end(1)])
+            assert [each.message.sequence for each in await store.unfinished("chat:1", after=0, limit=9)] == [2, 3]
+
+    async def test_dead_letters_are_listed_revived_and_discarded(self, open_store: OpenStore) -> None:
+        """A revived one waits again as if it had never been started; a discarded one is gone; others are untouched."""
+        async with open_store() as store:
+            claim = await store.claim("chat:1")
+            dead = Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="poison", attempts=3)
+            for sequence in (1, 2, 3):
+                await store.accept(make_message(sequence))
+                await store.start(claim, [str(UUID(int=sequence))], turn_id="t", session_id="s")
+            ends = [End(message_id=str(UUID(int=sequence)), outcome=dead, ended_at=NOON) for sequence in (1, 2)]
+            await store.finish(claim, ends, None)
+            assert [each.message.sequence for each in await store.dead_letters()] == [1, 2]
+            assert [each.message.sequence for each in await store.dead_letters(after=1)] == [2]
+            assert await store.revive(str(UUID(int=1)))
+            assert await store.discard(str(UUID(int=2)))
+            assert not await store.revive(str(UUID(int=3)))
+            assert not await store.discard(str(UUID(int=3)))
+            assert await store.dead_letters() == []
+            waiting = await store.unfinished("chat:1", after=0, limit=9)
+            assert [(each.message.sequence, each.attempts) for each in waiting] == [(1, 0), (3, 1)]
+            assert await store.message(str(UUID(int=2))) is None
 
     async def test_any_text_is_a_key(self, open_store: OpenStore) -> None:
         """Names with NUL, newlines, slashes and emoji are kept apart."""
