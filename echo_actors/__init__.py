@@ -46,6 +46,7 @@ from echo_actors.models import (
     OutcomeKind,
     Receipt,
     Reply,
+    SessionConflict,
     Trust,
     Usage,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "Reply",
     "Retrying",
     "SessionChanged",
+    "SessionConflict",
     "SessionSnapshot",
     "Settings",
     "SettingsError",

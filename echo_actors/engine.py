@@ -17,7 +17,7 @@ from echo_actors.actors.topic import Subscription
 from echo_actors.actors.verdict import Stop
 from echo_actors.audit import AuditLog
 from echo_actors.errors import EngineClosed, InvalidMessage
-from echo_actors.intake import MessageOptions, check_channel, new_message
+from echo_actors.intake import MessageOptions, canonical_id, check_channel, new_message
 from echo_actors.models import Outcome, OutcomeKind, Receipt, Reply
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot, StoredMessage
@@ -130,7 +130,7 @@ class Engine:
             InvalidMessage: No such message was accepted, or it is older than the store remembers.
             EngineClosed: The engine closed before the end; the message runs again at the next start.
         """
-        key = str(message_id)
+        key = canonical_id(message_id)
         known: Entry | StoredMessage | None = self._supervisor.find(key) or await self._services.store.message(key)
         if known is None:
             raise InvalidMessage(f"no message {key} is known")
@@ -152,8 +152,8 @@ class Engine:
         """
         async with self._services.hub.subscribe(check_channel(channel)) as subscription:
             known, receipt = await self._accept(channel, text, options)
-            stream = Stream(receipt.message_id, subscription)
-            if isinstance(known, StoredMessage) and known.outcome is not None:
+            stream = Stream(receipt.message_id, subscription, known)
+            if known.outcome is not None:
                 stream.outcome = known.outcome
             try:
                 yield stream

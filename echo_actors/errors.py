@@ -136,7 +136,7 @@ class StoreFull(StoreError):
 
 @attrs.define(slots=False, eq=False)
 class StaleRevision(StoreError):
-    """A write was based on an older revision than the stored one, or came from an engine that lost its claim."""
+    """A write was based on something older than what is stored: a snapshot's revision, a message, or a claim."""
 
 
 @attrs.define(slots=False, eq=False)

@@ -66,7 +66,7 @@ def new_message(channel: str, text: str, options: MessageOptions, *, now: dateti
     if deadline is not None and deadline.tzinfo is None:
         raise InvalidMessage("the deadline has no time zone; give an aware datetime")
     return Message(
-        message_id=_canonical_id(options.get("message_id")),
+        message_id=canonical_id(options.get("message_id")),
         channel=check_channel(channel),
         text=text,
         sequence=0,
@@ -78,7 +78,12 @@ def new_message(channel: str, text: str, options: MessageOptions, *, now: dateti
     )
 
 
-def _canonical_id(message_id: str | uuid.UUID | None) -> str:
+def canonical_id(message_id: str | uuid.UUID | None) -> str:
+    """The one way to write a message's id; a new one for None.
+
+    Raises:
+        InvalidMessage: It is no UUID.
+    """
     if message_id is None:
         return str(uuid.uuid4())
     try:

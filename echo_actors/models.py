@@ -38,6 +38,14 @@ class FullPolicy(enum.StrEnum):
     DROP_OLDEST = "drop_oldest"
 
 
+class SessionConflict(enum.StrEnum):
+    """What a turn does when another engine, a terminal or another program has its session open."""
+
+    WAIT = "wait"
+    FORK = "fork"
+    FAIL = "fail"
+
+
 class Clock(enum.StrEnum):
     """The clocks of a message; each has a setting ``<clock>_timeout`` in seconds."""
 

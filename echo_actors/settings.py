@@ -18,7 +18,7 @@ import attrs
 import orjson
 
 from echo_actors.errors import SettingsError
-from echo_actors.models import FullPolicy
+from echo_actors.models import FullPolicy, SessionConflict
 
 PREFIX = "ECHO_ACTORS_"
 
@@ -68,6 +68,7 @@ _FORMS: Final[dict[Any, tuple[str, Callable[[Any], Any]]]] = {
     tuple[str, ...]: ("a list of texts (in a variable: JSON)", _texts),
     dict[str, str]: ("a table of texts (in a variable: JSON)", _table),
     FullPolicy: (", ".join(FullPolicy) + " (one of them)", FullPolicy),
+    SessionConflict: (", ".join(SessionConflict) + " (one of them)", SessionConflict),
 }
 """What a setting of each type is called, and what makes its value from what was given."""
 
@@ -122,6 +123,9 @@ class Settings:
     )
     cli_arguments: tuple[str, ...] = _setting((), "Further arguments for the CLI, as they are.")
     warm: bool = _setting(default=True, doc="Keep one CLI process per channel in use; else one per message.")
+    session_conflict: SessionConflict = _setting(
+        SessionConflict.WAIT, "What a turn does whose session another engine, a terminal or another program has open."
+    )
     stream_deltas: bool = _setting(default=True, doc="Publish parts of a text block while it is written.")
 
     turn_slots: int = _setting(32, "How many turns may run at once.")

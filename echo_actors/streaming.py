@@ -6,10 +6,12 @@ from typing import Self
 
 import attrs
 
+from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.topic import Subscription
-from echo_actors.errors import TurnFailed, TurnTimedOut
+from echo_actors.errors import EngineClosed, TurnFailed, TurnTimedOut
 from echo_actors.events import Event, Lagged, TurnEnded, TurnStarted
 from echo_actors.models import Outcome, OutcomeKind, Reply
+from echo_actors.state.records import StoredMessage
 
 
 @attrs.define(eq=False)
@@ -22,6 +24,7 @@ class Stream:
 
     message_id: str
     _subscription: Subscription
+    _message: Entry | StoredMessage
     outcome: Outcome | None = None
     _turns: set[str] = attrs.Factory(set)
 
@@ -30,6 +33,10 @@ class Stream:
 
     async def __anext__(self) -> Event:
         while self.outcome is None:
+            if self._message.outcome is not None and self._subscription.empty:
+                # Its end was among the events that this subscriber was too slow for.
+                self.outcome = self._message.outcome
+                break
             event = await self._subscription.__anext__()
             if not self._concerns(event):
                 continue
@@ -47,14 +54,20 @@ class Stream:
         Raises:
             TurnFailed: The message ended without an answer.
             TurnTimedOut: One of its clocks ran out.
-            RuntimeError: The message has not ended yet.
+            EngineClosed: The engine closed before the message ended; it runs again at the next start.
+            RuntimeError: The iteration has not ended yet.
         """
+        if self.outcome is None and isinstance(self._message, Entry) and self._message.ended.is_set():
+            raise EngineClosed("the engine closed before the message ended; it runs at the next start")
         if self.outcome is None:
             raise RuntimeError("the turn has not ended; iterate to its end first")
         return answer(self.outcome)
 
     def _concerns(self, event: Event) -> bool:
-        return event.message_id == self.message_id or event.turn_id in self._turns or isinstance(event, Lagged)
+        if event.message_id == self.message_id or isinstance(event, Lagged):
+            return True
+        # Blocks of a shared turn carry its first message; the ends of the others are theirs alone.
+        return event.turn_id in self._turns and not isinstance(event, TurnStarted | TurnEnded)
 
 
 def answer(outcome: Outcome) -> Reply:

@@ -64,14 +64,19 @@ class Running:
         assert self.keyboard is not None
         await self.keyboard.send_all(text.encode())
 
+    async def hang_up(self) -> None:
+        """Close the terminal."""
+        assert self.keyboard is not None
+        await self.keyboard.aclose()
+
     async def collect(self, stream: trio.abc.ReceiveStream, into: bytearray) -> None:
         """Keep what a stream brings, until it ends."""
         try:
             async for chunk in stream:
                 into += chunk
                 self._news.set()
-        except trio.BrokenResourceError:
-            return  # a terminal whose program has gone
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # a terminal whose program has gone, or one that was closed
 
 
 @attrs.define(eq=False)
@@ -122,7 +127,7 @@ class Program:
         self, *arguments: str, stdin: bytes = b"", for_cli: dict[str, str] | None = None, **environ: str
     ) -> Finished:
         """Run the command to its end; nothing that it started may be left."""
-        with trio.fail_after(40):
+        with trio.fail_after(20):
             done = await trio.run_process(
                 [sys.executable, "-m", "echo_actors", *arguments],
                 stdin=stdin,
@@ -138,7 +143,7 @@ class Program:
     @asynccontextmanager
     async def start(self, *arguments: str, **environ: str) -> AsyncIterator[Running]:
         """Run the command beside the block, on pipes; it must have ended when the block ends."""
-        with trio.fail_after(40):
+        with trio.fail_after(20):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "echo_actors", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -165,7 +170,7 @@ class Program:
         """Run the command beside the block, in a terminal of 80 columns; it must have ended when the block ends."""
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        with trio.fail_after(40):
+        with trio.fail_after(20):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-c", _IN_TERMINAL, *arguments],
                 stdin=slave,
@@ -197,6 +202,11 @@ class Program:
         """What the scripted CLI was asked, in order."""
         path = self.root / "asked"
         return [orjson.loads(line)["text"] for line in path.read_bytes().splitlines()] if path.exists() else []
+
+    def audit(self) -> str:
+        """The audit log so far."""
+        path = self.state / "audit.jsonl"
+        return path.read_text() if path.exists() else ""
 
     def left(self) -> set[Identity]:
         """The living processes that the command's CLI is or has started."""

@@ -14,7 +14,7 @@ import trio
 from hypothesis import strategies as st
 
 from echo_actors import Engine, Settings, open_engine
-from echo_actors.claude.driver import TurnRequest
+from echo_actors.claude.driver import Driver, TurnRequest
 from echo_actors.claude.process_tree import Identity, marked
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.testing.instant_driver import Answer, echo
@@ -85,6 +85,14 @@ async def scripted_engine(settings: Settings, *, seconds: float = 30.0) -> Async
             yield engine
             run_id = engine.status().run_id
         assert left_running(run_id) == set()
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, driver: Driver, seconds: float = 15.0) -> AsyncIterator[Engine]:
+    """An engine with this driver for the block, which fails when it takes longer."""
+    with trio.fail_after(seconds):
+        async with open_engine(settings, driver=driver) as engine:
+            yield engine
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -53,17 +53,19 @@ class CuttableStore(MemoryStore):
     async def accept(self, message: Message, *, ends: Any = ()) -> StoredMessage | None:
         """Answer late, as a disk does."""
         known = await super().accept(message, ends=ends)
-        await _ticks(self.lag)
-        self._writing()
+        await self._answer_late()
         return known
 
     async def finish(self, claim: Any, ends: Any, snapshot: Any) -> Any:
         """Answer late, as a disk does."""
         saved = await super().finish(claim, ends, snapshot)
+        await self._answer_late()
+        return saved
+
+    async def _answer_late(self) -> None:
         await _ticks(self.lag)
         if self.off:
             raise PowerCut
-        return saved
 
     def _writing(self, claim: Any = None) -> None:
         if self.off:
@@ -362,20 +364,18 @@ _POST = _step("post", _CHANNEL, _POLICY, _TRUST, st.sampled_from((None, None, 5.
 _DECIDE = _step("decide", _CHANNEL, st.sampled_from((*_HOWS, "die", "bug", "lose")), _LEFT)
 STEPS = st.lists(
     st.one_of(
-        _POST,
-        _POST,
-        _POST,
-        _DECIDE,
-        _DECIDE,
+        _step("jump", st.sampled_from((0.0, 0.3, 2.5, 12.0, 65.0))),
+        *[_POST] * 10,
+        *[_DECIDE] * 5,
         _step("interrupt", _CHANNEL),
         _step("withdraw", st.integers(0, 5)),
-        _step("jump", st.sampled_from((0.3, 2.5, 12.0, 65.0))),
         _step("disk", st.booleans()),
         _step("cli", st.booleans(), st.booleans()),
         _step("crash", st.booleans()),
         _step("drain"),
     ),
-    max_size=40,
+    min_size=15,  # shorter ones are made of steps that do nothing
+    max_size=45,
 )
 
 

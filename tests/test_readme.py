@@ -36,6 +36,18 @@ async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -
     assert "exit code 3" in printed[1]
 
 
+async def test_the_example_with_many_channels_runs_as_it_is(tmp_path: Path) -> None:
+    """Every channel gets its answers in order, and what is delivered twice is answered once."""
+    printed = (await Reader(tmp_path, {}).runs(str(CLONE / "examples" / "many_channels.py"))).splitlines()
+    assert [line for line in printed if line.startswith("discord:1")] == [
+        "discord:1: echo: Good morning.",
+        "discord:1: echo: How are you?",
+    ]
+    assert "slack:2: echo: Hello!" in printed
+    assert "telegram:3: answered, 1 answered" in printed
+    assert printed.count("log: discord:1: answered") == 2
+
+
 def test_every_public_call_is_in_the_table() -> None:
     """And none that is not there."""
     shown = set(re.findall(r"`engine\.(\w+)\(", section("The calls")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-import psutil
 import pytest
 import trio
 from conftest import Host, eventually, first, residents
@@ -78,18 +77,20 @@ async def test_a_restarted_program_goes_on_in_the_same_session(host: Host) -> No
 
 
 async def test_a_hibernated_channel_wakes_in_the_same_session(host: Host) -> None:
-    """Its process is really gone in between."""
-    async with host.engine(hibernate_after=0.2) as engine:
+    """Its old process is really gone before the new one starts, however soon the next message comes."""
+    async with host.engine(hibernate_after=0.1) as engine:
         before = await engine.ask("c", "one")
-        pid = residents(engine)["c"]
-        await eventually(lambda: not psutil.pid_exists(pid))
+        await eventually(lambda: not residents(engine))
         after = await engine.ask("c", "two")
         session = await engine.session("c")
     assert session is not None
     assert after.session_id == before.session_id
     assert host.model.calls[-1].history == ("one",)
     assert session.total_cost_usd == pytest.approx(host.model.cost_usd, abs=1e-9)
-    assert [record["resumed"] for record in host.audit("process.spawned")] == [False, True]
+    spawned, stopped = host.audit("process.spawned"), host.audit("process.stopped")
+    assert [record["resumed"] for record in spawned] == [False, True]
+    assert stopped[0]["reason"] == "hibernated: idle"
+    assert stopped[0]["seq"] < spawned[1]["seq"]
 
 
 async def test_two_channels_share_the_room_of_one_process(host: Host) -> None:

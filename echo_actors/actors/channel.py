@@ -47,6 +47,7 @@ class ChannelActor:
     _loaded: trio.Event = attrs.field(factory=trio.Event, init=False)
     _between_turns: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _visitors: int = attrs.field(default=0, init=False)
+    _ticket: int = attrs.field(default=0, init=False)
     _last_loaded: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
     _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -129,7 +130,7 @@ class ChannelActor:
             await self._refill()
             entry = await self.mailbox.next()
             self._waiting.deadline = math.inf
-            await self.services.gate.enter()
+            self._ticket = await self.services.gate.enter()
             return entry
         return None
 
@@ -143,7 +144,10 @@ class ChannelActor:
 
     async def _serve(self, entry: Entry) -> None:
         async with self._between_turns, self.services.turn_slots.hold():
-            if not self._draining and self.mailbox.begin(entry):
+            # What ran while this turn waited for its slot may have closed the gate.
+            if self._draining or not self.services.gate.admits(self._ticket):
+                return
+            if self.mailbox.begin(entry):
                 await self.runner.serve(entry)
 
     def _owned(self) -> Claim:

@@ -17,7 +17,7 @@ import trio
 from echo_actors.actors.mailbox import Entry, EntryState
 
 _SLACK = 1000
-"""How many entries that no longer wait are kept, besides as many as wait, before the heap is built anew."""
+"""How many entries that no longer wait may be kept, besides as many as wait, before the heap is built anew."""
 
 _WAITING = frozenset({EntryState.COMMITTING, EntryState.WAITING})
 
@@ -36,6 +36,7 @@ class Expiry:
     now: Callable[[], datetime]
     expire: Callable[[Entry], Awaitable[None]]
     _heap: list[tuple[float, int, Entry]] = attrs.Factory(list)
+    _limit: int = _SLACK
     _changed: trio.Event = attrs.Factory(trio.Event)
 
     def watch(self, entry: Entry) -> None:
@@ -50,9 +51,10 @@ class Expiry:
         if math.isinf(patience):
             return
         heapq.heappush(self._heap, (trio.current_time() + patience, message.sequence, entry))
-        if len(self._heap) > _SLACK and sum(_waits(each) for *_, each in self._heap[:_SLACK]) < _SLACK // 2:
+        if len(self._heap) > self._limit:
             self._heap = [item for item in self._heap if _waits(item[2])]
             heapq.heapify(self._heap)
+            self._limit = 2 * len(self._heap) + _SLACK
         if self._heap and self._heap[0][2] is entry:
             self._changed.set()
 

@@ -15,7 +15,8 @@ from typing import Self
 import attrs
 import trio
 
-from echo_actors.events import Event, Lagged
+from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolFinished, TurnEnded
+from echo_actors.models import Outcome, Reply
 
 
 class Subscription:
@@ -49,6 +50,11 @@ class Subscription:
         self._missed = -1 if missed < 0 else self._missed + missed
         self._lost_until = self._lost_until or cursor
         self._news.set()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to be read."""
+        return not self._buffer and not self._missed
 
     def close(self) -> None:
         """Take no more events; those in the buffer can still be read."""
@@ -90,25 +96,28 @@ class Hub:
         ring_size: How many past events are kept for ``since``.
         buffer_size: How many events wait for one subscriber.
         now: The time of day.
+        ring_chars: How much text the past events may hold together.
     """
 
     run_id: str
     ring_size: int
     buffer_size: int
     now: Callable[[], datetime]
+    ring_chars: int = 16 * 2**20
     _ring: deque[Event] = attrs.field(init=False)
     _count: int = attrs.field(default=0, init=False)
+    _ring_chars: int = attrs.field(default=0, init=False)
     _by_channel: dict[str | None, list[Subscription]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the ring."""
-        self._ring = deque(maxlen=self.ring_size)
+        self._ring = deque()
 
     def publish(self, event: Event) -> Event:
         """Stamp an event and give it to everyone whom it concerns."""
         self._count += 1
         event = attrs.evolve(event, time=self.now(), cursor=f"{self.run_id}:{self._count}")
-        self._ring.append(event)
+        self._keep(event)
         for subscription in self._by_channel.get(event.channel, ()):
             subscription.push(event)
         for subscription in self._by_channel.get(None, ()):
@@ -149,6 +158,12 @@ class Hub:
         """How many subscriptions there are."""
         return sum(map(len, self._by_channel.values()))
 
+    def _keep(self, event: Event) -> None:
+        self._ring.append(event)
+        self._ring_chars += _chars(event)
+        while len(self._ring) > self.ring_size or (self._ring_chars > self.ring_chars and len(self._ring) > 1):
+            self._ring_chars -= _chars(self._ring.popleft())
+
     def _replay(self, subscription: Subscription, since: str) -> None:
         run_id, _, number = since.rpartition(":")
         known = run_id == self.run_id and number.isdecimal()
@@ -162,3 +177,15 @@ class Hub:
             subscription.lag(-1, before_ring)
         elif seen < first - 1:
             subscription.lag(first - 1 - seen, before_ring)
+
+
+def _chars(event: Event) -> int:
+    """How much text an event holds; what it is to be remembered by costs little besides."""
+    match event:
+        case TextDelta() | ToolFinished():
+            return len(event.text)
+        case BlockFinished():
+            return len(event.block.text)
+        case TurnEnded(outcome=Outcome(reply=Reply(text=text))):
+            return len(text)
+    return 0

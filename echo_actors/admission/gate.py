@@ -31,11 +31,17 @@ UNKNOWN_RESET = 60.0
 
 @attrs.define(eq=False)
 class GateState:
-    """Open or closed, why and until when. Times are seconds since the epoch."""
+    """Open or closed, why and until when. Times are seconds since the epoch.
+
+    Attributes:
+        broken: Whether the breaker is open.
+        closures: How often it was closed.
+    """
 
     reason: str = ""
     closed_until: float = 0.0
     broken: bool = False
+    closures: int = 0
     _pause: float = FIRST_PAUSE
     _cooldown: float = FIRST_COOLDOWN
     _in_a_row: int = 0
@@ -70,6 +76,7 @@ class GateState:
             self.reason, self.broken, self.closed_until = reason, True, now + self._cooldown
         else:
             return False
+        self.closures += 1
         return True
 
 
@@ -85,11 +92,16 @@ class Gate:
     state: GateState = attrs.Factory(GateState)
     _changed: trio.Event = attrs.Factory(trio.Event)
 
-    async def enter(self) -> None:
-        """Wait until a turn may start."""
+    async def enter(self) -> int:
+        """Wait until a turn may start; give a ticket, which holds until the gate closes again."""
         while delay := self.state.admit(self.now()):
             with trio.move_on_after(delay):
                 await self._changed.wait()
+        return self.state.closures
+
+    def admits(self, ticket: int) -> bool:
+        """Whether the gate has not closed since the ticket was given."""
+        return ticket == self.state.closures
 
     def on_success(self) -> None:
         """A turn was answered."""

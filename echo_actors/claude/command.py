@@ -24,7 +24,13 @@ _STREAMING = (
 
 
 def command(
-    cli: Path, launch: Launch, session_id: str, *, resume: bool, fresh_prompt: bool = False
+    cli: Path,
+    launch: Launch,
+    session_id: str,
+    *,
+    resume: bool,
+    fork_of: str | None = None,
+    fresh_prompt: bool = False,
 ) -> tuple[str, ...]:
     """The arguments that start a CLI for a session.
 
@@ -33,10 +39,13 @@ def command(
         launch: How it is to run.
         session_id: The conversation's uuid.
         resume: Continue it; otherwise begin it under this id.
+        fork_of: Begin it as a copy of this session, which stays as it is.
         fresh_prompt: Let a changed persona hold in old sessions too; for CLIs since ``FRESH_PROMPT_SINCE``, others
             end at an option that they do not know.
     """
     arguments = [str(cli), *_STREAMING, "--model", launch.model, "--permission-mode", launch.permission_mode]
+    if fork_of is not None:
+        arguments += ["--resume", fork_of, "--fork-session"]
     arguments += ["--resume" if resume else "--session-id", session_id]
     if launch.prompt_file is not None:
         arguments += ["--system-prompt-file", str(launch.prompt_file)]

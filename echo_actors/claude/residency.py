@@ -23,6 +23,7 @@ from echo_actors.claude.driver import Phase, SessionLost, TurnListener, TurnRequ
 from echo_actors.claude.environment import ProcessMark, child_environment
 from echo_actors.claude.locate import CLIVersion, find_cli, read_version
 from echo_actors.claude.meter import Meter
+from echo_actors.claude.ownership import Ownership
 from echo_actors.claude.process import CLIProcess, ProcessEnd
 from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
@@ -47,6 +48,7 @@ class Residency:
         version: What it says it is.
         nursery: Where its processes live.
         roster: The processes that it keeps.
+        ownership: Of the sessions that they run.
     """
 
     settings: Settings
@@ -57,6 +59,8 @@ class Residency:
     environ: Mapping[str, str]
     nursery: trio.Nursery
     roster: Roster
+    ownership: Ownership
+    _interrupted: set[str] = attrs.field(factory=set, init=False)
     _starts: Slots = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -67,6 +71,13 @@ class Residency:
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run a turn on the channel's process, started or resumed if need be; see ``Driver``."""
+        self._interrupted.discard(request.channel)
+        try:
+            return await self._run(request, listener)
+        finally:
+            self._interrupted.discard(request.channel)
+
+    async def _run(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         resident = await self._fitting(request)
         if resident is not None:
             try:
@@ -104,6 +115,8 @@ class Residency:
         resident = self.roster.get(channel)
         if resident is not None and resident.listener is not None:
             resident.interrupt()
+        else:
+            self._interrupted.add(channel)
 
     def steer(self, channel: str, uuid: str, content: str) -> bool:
         """Give one more message to the running turn; see ``Driver``."""
@@ -154,14 +167,18 @@ class Residency:
 
     async def _start(self, request: TurnRequest, listener: TurnListener) -> Resident:
         """Start the channel's process and give it the message, within the start ramp."""
+        await self.roster.gone(request.channel)
+        lock = await self.ownership.own(request, listener)
         transcript = self._transcript(request)
-        machine = TurnMachine(request.channel, request.session_id, Meter(transcript.total_cost))
-        resident = Resident(request.channel, request.launch, machine, listener=listener)
-        await self.roster.admit(resident)
+        machine = TurnMachine(request.channel, lock.session_id, Meter(transcript.total_cost))
+        resident = Resident(request.channel, request.launch, machine, listener=listener, lock=lock)
+        if request.channel in self._interrupted:
+            resident.interrupt()
         try:
+            await self.roster.admit(resident)
             async with self._starts.hold():
                 listener.on_phase(Phase.STARTING)
-                await self._spawn(resident, resume=_resumable(request, transcript))
+                await self._spawn(resident, request.session_id if _resumable(request, transcript) else None)
                 resident.write(request.turn_id, self._harmless(request.content))
                 await resident.first_frame()
         except BaseException:
@@ -169,8 +186,8 @@ class Residency:
             raise
         return resident
 
-    async def _spawn(self, resident: Resident, *, resume: bool) -> None:
-        """Start the process of a resident that has its place."""
+    async def _spawn(self, resident: Resident, earlier: str | None) -> None:
+        """Start the process of a resident that has its place, on an earlier session or on a copy of it."""
         settings, launch, session_id = self.settings, resident.launch, resident.machine.session_id
         mark = ProcessMark(self.run_id, uuid.uuid4().hex)
         environment = child_environment(
@@ -187,7 +204,8 @@ class Residency:
                 self.cli,
                 launch,
                 session_id,
-                resume=resume,
+                resume=earlier == session_id,
+                fork_of=earlier if earlier != session_id else None,
                 fresh_prompt=self.version.at_least(*FRESH_PROMPT_SINCE),
             ),
             environment=environment.variables,
@@ -203,7 +221,7 @@ class Residency:
             session=session_id,
             process=mark.process_id,
             pid=resident.process.pid,
-            resumed=resume,
+            resumed=earlier is not None,
             model=launch.model,
             withheld=",".join(environment.withheld),
         )
@@ -261,7 +279,8 @@ async def open_residency(
         nursery.start_soon(roster.hibernate_idle)
         nursery.start_soon(Vitals(roster.watched).watch, min(2.0, settings.idle_timeout / 5))
         try:
-            yield Residency(settings, run_id, record, cli, version, environ, nursery, roster)
+            ownership = Ownership(run_id, settings.session_conflict, record, {**environ, **settings.environment})
+            yield Residency(settings, run_id, record, cli, version, environ, nursery, roster, ownership)
         except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery's exception group
             error = caught
         finally:

@@ -15,6 +15,7 @@ import trio
 
 from echo_actors.claude.driver import Launch, Phase, SessionLost, TurnListener, TurnResult
 from echo_actors.claude.process import CLIProcess, ProcessEnd
+from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
@@ -39,6 +40,7 @@ class Resident:
         listener: Of the running turn; None between turns.
         last_used: When its last turn ended, on trio's clock.
         failure: Why it can be used no more.
+        lock: The session's, held until the process is gone.
     """
 
     channel: str
@@ -48,6 +50,7 @@ class Resident:
     listener: TurnListener | None = None
     last_used: float = 0.0
     failure: CLIFailed | None = None
+    lock: SessionLock | None = None
     _results: dict[str, TurnResult] = attrs.Factory(dict)
     _questions: dict[str, _Question] = attrs.Factory(dict)
     _interrupt_wanted: bool = False

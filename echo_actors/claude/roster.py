@@ -52,20 +52,25 @@ class Roster:
 
     # -- coming
 
+    async def gone(self, channel: str) -> None:
+        """Wait for the end of a channel's earlier processes: two on one session would fork its history."""
+        for process in tuple(self._ending.get(channel, ())):
+            await process.ended.wait()
+
     async def admit(self, resident: Resident) -> None:
         """Wait for a place, and take it; an idle resident hibernates for it.
 
-        Two processes on one session would fork its history, so the channel's earlier ones are waited for.
+        It is known by its channel at once, so that an interrupt finds it; whoever admits it lets it go.
         """
-        for process in tuple(self._ending.get(resident.channel, ())):
-            await process.ended.wait()
+        self._residents[resident.channel] = resident
         if self._places.available_tokens < 1:
             self._hibernate_one()
         await self._places.acquire_on_behalf_of(resident)
-        self._residents[resident.channel] = resident
 
     def vacate(self, resident: Resident) -> None:
-        """Give the resident's place back; its process is gone, or never came. Does nothing the second time."""
+        """Give the resident's place and session back; its process is gone, or never came. Harmless when repeated."""
+        if resident.lock is not None:
+            resident.lock.release()
         if resident in self._places.statistics().borrowers:
             self._places.release_on_behalf_of(resident)
 

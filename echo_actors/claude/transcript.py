@@ -20,6 +20,12 @@ from echo_actors.claude.meter import number
 from echo_actors.models import Block
 
 
+def config_dir(environment: Mapping[str, str]) -> Path:
+    """Where a CLI with this environment keeps its state."""
+    home = Path(environment.get("HOME", "~")).expanduser()
+    return Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
+
+
 @attrs.frozen
 class RecordedReply:
     """What the transcript has of a message's answer.
@@ -42,10 +48,8 @@ class Transcript:
     @classmethod
     def of(cls, session_id: str, working_dir: Path, environment: Mapping[str, str]) -> Transcript:
         """The transcript of a session as a CLI with this working directory and environment keeps it."""
-        home = Path(environment.get("HOME", "~")).expanduser()
-        config = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
         folder = re.sub(r"[^a-zA-Z0-9]", "-", str(working_dir.resolve()))
-        return cls(config / "projects" / folder / f"{session_id}.jsonl")
+        return cls(config_dir(environment) / "projects" / folder / f"{session_id}.jsonl")
 
     def exists(self) -> bool:
         """Whether the CLI could resume the session."""

@@ -47,7 +47,7 @@ async def demo(
     overrides = {"claude_bin": claude_bin, "model": model}
     configured = Settings.load(**{name: value for name, value in overrides.items() if value is not None})
     load = {f"demo-{channel}": _texts(channel, messages) for channel in range(1, channels + 1)}
-    async with open_stage(configured, scripted=cli == "scripted") as stage:
+    async with open_stage(configured, scripted=cli == "scripted", messages=messages) as stage:
         _say(f"{channels} channels x {messages} messages at once, on the {cli} CLI and a simulated model.")
         _say(f"CLI: {visible(str(stage.settings.claude_bin))}")
         observed = await _perform(load, stage, ending)

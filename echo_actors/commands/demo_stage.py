@@ -46,12 +46,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(configured: Settings, *, scripted: bool) -> AsyncIterator[Stage]:
+async def open_stage(configured: Settings, *, scripted: bool, messages: int) -> AsyncIterator[Stage]:
     """Make a stage for the block; nothing of it is left afterwards.
 
     Args:
         configured: The user's settings, of which the CLI, the model and the harmless variables are taken.
         scripted: Play with the scripted CLI instead of the real one.
+        messages: How many messages may wait in one channel.
 
     Raises:
         CLINotFound: There is no real CLI.
@@ -71,9 +72,11 @@ async def open_stage(configured: Settings, *, scripted: bool) -> AsyncIterator[S
             model=configured.model,
             models=configured.models,
             environment={**variables, "HOME": str(root / "home")},
+            mailbox_size=messages,
             subscriber_buffer=100_000,
             total_timeout=120.0,
-            drain_timeout=5.0,
+            # Nobody waits for what a demo that was ended early has not done.
+            drain_timeout=0.5,
         )
         async with open_play(settings, root) as stage:
             yield stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import attrs
 import orjson
@@ -77,17 +77,21 @@ def _row(snapshot: SessionSnapshot) -> tuple[str, ...]:
         str(snapshot.total_output_tokens),
         str(snapshot.context_tokens),
         f"{snapshot.total_cost_usd:.4f}",
-        f"{snapshot.last_message_at:%Y-%m-%d %H:%M:%S}Z",
+        f"{snapshot.last_message_at:%Y-%m-%d %H:%M}Z",
     )
 
 
 def _table(found: list[SessionSnapshot]) -> Table:
-    table = Table()
-    for name in _COLUMNS:
-        if name in _TEXT_COLUMNS:
-            table.add_column(name, overflow="fold")
-        else:
-            table.add_column(name, justify="right")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in filter(_is_in_table, _COLUMNS):
+        justify: Literal["left", "right"] = "left" if name in _TEXT_COLUMNS else "right"
+        table.add_column(name.replace(" ", "\n"), justify=justify, overflow="fold", no_wrap=name != "channel")
     for snapshot in found:
-        table.add_row(*map(Text, _row(snapshot)))
+        cells = zip(_COLUMNS, _row(snapshot), strict=True)
+        table.add_row(*(Text(cell) for name, cell in cells if _is_in_table(name)))
     return table
+
+
+def _is_in_table(column: str) -> bool:
+    # In 80 characters, a channel's name needs the room.
+    return column != "context"

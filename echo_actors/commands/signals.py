@@ -28,24 +28,33 @@ class Ending:
     """A command's early end.
 
     Attributes:
-        scope: What the command does; the first signal cancels it.
+        scope: The whole command.
         signal: The first signal that ended the command.
     """
 
     scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     signal: int | None = None
     _engine: Engine | None = None
+    _work: trio.CancelScope | None = None
     _interruptible: trio.CancelScope | None = None
 
     @asynccontextmanager
     async def engine(self, settings: Settings) -> AsyncIterator[Engine]:
-        """Open an engine for the block, as ``open_engine`` does; a second signal cuts what runs when it closes."""
+        """Open an engine for the block, as ``open_engine`` does.
+
+        A signal cancels the block and not the engine, which drains then; a second signal cuts what still runs.
+        """
         try:
             async with open_engine(settings) as engine:
                 self._engine = engine
-                yield engine
+                with trio.CancelScope() as self._work:
+                    yield engine
         finally:
-            self._engine = None
+            self._engine = self._work = None
+        if self.signal is not None:
+            # The block was left early: what comes after it in the command must not happen.
+            self.scope.cancel()
+            await trio.lowlevel.checkpoint()
 
     @contextmanager
     def interruptible(self) -> Iterator[trio.CancelScope]:
@@ -65,7 +74,7 @@ class Ending:
                 block.cancel()
             elif self.signal is None:
                 self.signal = number
-                self.scope.cancel()
+                (self._work or self.scope).cancel()
             elif self._engine is not None:
                 await self._engine.drain(timeout=0)
 

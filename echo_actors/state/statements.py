@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from echo_actors.errors import StaleRevision, StoreError
+from echo_actors.errors import StaleRevision
 
 _MESSAGE = "body, attempts, turn_id, session_id, outcome, ended_at"
 
@@ -73,7 +73,7 @@ def start(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, str]]) 
     """Count an attempt for each (turn id, session id, message id)."""
     for row in rows:
         if not connection.execute(_START, row).rowcount:
-            raise StoreError(f"message {row[2]!r} cannot be started: it has ended or is not in the store")
+            raise StaleRevision(f"message {row[2]!r} cannot be started: it has ended or is not in the store")
 
 
 def unstart(connection: sqlite3.Connection, message_ids: Sequence[str]) -> None:
@@ -92,7 +92,7 @@ def finish(
         save(connection, snapshot)
     for row in ends:
         if not connection.execute(_END, row).rowcount and message(connection, row[3]) is None:
-            raise StoreError(f"message {row[3]!r} cannot end: it is not in the store")
+            raise StaleRevision(f"message {row[3]!r} cannot end: it is not in the store")
 
 
 def save(connection: sqlite3.Connection, row: tuple[str, int, str | None, bytes]) -> None:

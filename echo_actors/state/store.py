@@ -35,7 +35,7 @@ class Store(Protocol):
         """Count one more attempt for each message, before the CLI sees it.
 
         Raises:
-            StaleRevision: Another owner has taken the channel since.
+            StaleRevision: A message has ended or is unknown, or another owner has taken the channel since.
         """
 
     async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
@@ -49,7 +49,8 @@ class Store(Protocol):
         An end for a message that already has one changes nothing: the first outcome stays.
 
         Raises:
-            StaleRevision: The snapshot is not based on the stored revision, or another owner has taken the channel.
+            StaleRevision: The snapshot is not based on the stored revision, a message is unknown, or another owner has
+                taken the channel.
         """
 
     async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:

@@ -68,7 +68,7 @@ class MemoryStore:
         self._writing(claim)
         for stored in [self._known(message_id) for message_id in message_ids]:
             if stored.outcome is not None:
-                raise StoreError(f"message {stored.message.message_id!r} cannot be started: it has ended")
+                raise StaleRevision(f"message {stored.message.message_id!r} cannot be started: it has ended")
         for stored in [self._known(message_id) for message_id in message_ids]:
             started = attrs.evolve(stored, attempts=stored.attempts + 1, turn_id=turn_id, session_id=session_id)
             self.disk.messages[stored.message.message_id] = started
@@ -214,7 +214,7 @@ class MemoryStore:
 
     def _known(self, message_id: str) -> StoredMessage:
         if message_id not in self.disk.messages:
-            raise StoreError(f"message {message_id!r} is not in the store")
+            raise StaleRevision(f"message {message_id!r} is not in the store")
         return self.disk.messages[message_id]
 
     def _end(self, ends: Sequence[End]) -> None:

@@ -127,7 +127,8 @@ class PuppetDriver:
     def finish_unseen(self) -> None:
         """Let the transcripts have the answers of all running turns, as when the engine is killed right then."""
         for turn in self.running.values():
-            self._answer(turn)
+            if turn.begun:
+                self._answer(turn)
 
     def interrupt(self, channel: str) -> None:
         """End the channel's turn, if it obeys."""
