@@ -36,6 +36,12 @@ async def instant(tmp_path: Path, **overrides: Any) -> AsyncIterator[Engine]:
         yield engine
 
 
+def write_program(path: Path, program: bytes) -> None:
+    """Write a file that may be executed."""
+    path.write_bytes(program)
+    path.chmod(0o755)
+
+
 async def fails_to_open(settings: Settings) -> None:
     """Open an engine on a CLI, which must not come to it."""
     with trio.fail_after(15):
@@ -157,8 +163,7 @@ async def test_a_cli_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
 async def test_a_program_that_is_no_cli_gives_each_message_a_clear_end(tmp_path: Path, program: str) -> None:
     """It ends too early, or speaks nonsense until a clock runs out."""
     path = tmp_path / "claude"
-    path.write_text(program)
-    path.chmod(0o755)
+    write_program(path, program.encode())
     settings = scripted_settings(
         tmp_path, claude_bin=path, start_timeout=2.0, first_event_timeout=1.0, idle_timeout=1.0, total_timeout=5.0
     )
@@ -172,8 +177,7 @@ async def test_a_program_that_is_no_cli_gives_each_message_a_clear_end(tmp_path:
 async def test_a_file_that_no_system_can_run_is_a_typed_error(tmp_path: Path) -> None:
     """Executable by its mode, and no program."""
     path = tmp_path / "claude"
-    path.write_bytes(b"\x00\x01\x02")
-    path.chmod(0o755)
+    write_program(path, b"\x00\x01\x02")
     with pytest.raises(CLINotFound, match="claude"):
         await fails_to_open(scripted_settings(tmp_path, claude_bin=path))
 
@@ -204,7 +208,7 @@ async def test_a_damaged_store_is_set_aside_and_announced(tmp_path: Path, damage
         assert await engine.session("c") is None
         assert (await engine.ask("c", "after")).text == "echo: after"
     (record,) = audit_records(settings, "store.set_aside")
-    assert Path(record["path"]).read_bytes() == damage
+    assert Path(record["path"]).read_bytes() == damage  # noqa: ASYNC240 - nothing else runs
 
 
 async def test_damage_in_the_middle_is_found_after_a_crash(tmp_path: Path) -> None:
@@ -264,4 +268,4 @@ async def test_settings_of_the_environment_are_checked_before_anything_is_opened
     with pytest.raises(SettingsError, match="ECHO_ACTORS_IDLE_TIMEOUT"):
         async with open_engine(driver=InstantDriver()):
             pytest.fail("the engine opened")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - nothing else runs

@@ -66,7 +66,7 @@ async def test_a_second_ctrl_c_in_a_turn_that_does_not_end_leaves(program: Progr
         await running.type("[[silence]]\n")
         await program.until(lambda: "process.spawned" in program.audit())
         await running.type("\x03")
-        await running.see("^C")
+        await running.see("Ctrl-C again leaves")
         await running.type("\x03")
         await program.until(lambda: "engine.draining" in program.audit())
         await running.type("\x03")

@@ -83,10 +83,12 @@ async def test_a_channel_has_one_turn_at_a_time(tmp_path: Path) -> None:
         running -= 1
         return echo(request)
 
-    async with opened(plain_settings(tmp_path), driver=InstantDriver(answer)) as engine:
-        async with trio.open_nursery() as nursery:
-            for number in range(20):
-                nursery.start_soon(engine.ask, "c", str(number))
+    async with (
+        opened(plain_settings(tmp_path), driver=InstantDriver(answer)) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(20):
+            nursery.start_soon(engine.ask, "c", str(number))
     assert most == 1
 
 
@@ -102,10 +104,12 @@ async def test_channels_run_side_by_side(tmp_path: Path) -> None:
         await together.wait()
         return echo(request)
 
-    async with opened(plain_settings(tmp_path), driver=InstantDriver(answer)) as engine:
-        async with trio.open_nursery() as nursery:
-            for number in range(10):
-                nursery.start_soon(engine.ask, str(number), "hi")
+    async with (
+        opened(plain_settings(tmp_path), driver=InstantDriver(answer)) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(10):
+            nursery.start_soon(engine.ask, str(number), "hi")
     assert count == 10
 
 
@@ -113,13 +117,15 @@ async def test_no_more_turns_run_than_there_are_slots(tmp_path: Path) -> None:
     """The others wait, and the status says so."""
     gate = Gate(held="")
     driver = InstantDriver(gate)
-    async with opened(plain_settings(tmp_path, turn_slots=2), driver=driver) as engine:
-        async with trio.open_nursery() as nursery:
-            for number in range(5):
-                nursery.start_soon(engine.ask, str(number), "hi")
-            await until(lambda: engine.status().waiting_for_slot == 3 and len(driver.running) == 2)
-            assert engine.status().running_turns == 2
-            gate.open()
+    async with (
+        opened(plain_settings(tmp_path, turn_slots=2), driver=driver) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(5):
+            nursery.start_soon(engine.ask, str(number), "hi")
+        await until(lambda: engine.status().waiting_for_slot == 3 and len(driver.running) == 2)
+        assert engine.status().running_turns == 2
+        gate.open()
 
 
 async def test_a_receipt_says_how_many_are_ahead(tmp_path: Path) -> None:
@@ -468,7 +474,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
     """Not wrapped in a group, and after the drain."""
     gate, settings = Gate(), plain_settings(tmp_path)
     error = KeyError("mine")
-    with pytest.raises(KeyError) as caught:
+    with pytest.raises(KeyError) as caught:  # noqa: PT012 - that the whole block raises it is the point
         async with opened(settings, driver=InstantDriver(gate)) as engine:
             receipt = await engine.post("c", "hold")
             await gate.entered()
@@ -484,7 +490,7 @@ async def test_an_interrupt_of_the_program_drains(tmp_path: Path, error: type[Ba
     """The running turn ends, and the directory is free for the next engine."""
     gate, settings = Gate(), plain_settings(tmp_path)
     driver = InstantDriver(gate)
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - the nursery may wrap what is not an Exception
+    with pytest.raises(BaseException) as caught:  # noqa: PT011, PT012 - a nursery may wrap it
         async with opened(settings, driver=driver) as engine:
             receipt = await engine.post("c", "hold")
             await gate.entered()
@@ -559,14 +565,16 @@ async def test_an_outcome_outlives_the_engine(tmp_path: Path) -> None:
 
 async def test_a_message_has_its_events_in_order(tmp_path: Path) -> None:
     """Accepted, started, its blocks, ended; each names channel and message."""
-    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
-        async with engine.subscribe("c") as subscription:
-            receipt = await engine.post("c", "hello")
-            events = []
-            async for event in subscription:
-                events.append(event)
-                if isinstance(event, TurnEnded):
-                    break
+    async with (
+        opened(plain_settings(tmp_path), driver=InstantDriver()) as engine,
+        engine.subscribe("c") as subscription,
+    ):
+        receipt = await engine.post("c", "hello")
+        events = []
+        async for event in subscription:
+            events.append(event)
+            if isinstance(event, TurnEnded):
+                break
     kinds = [type(event) for event in events if event.message_id == receipt.message_id]
     assert kinds == [Accepted, TurnStarted, BlockFinished, TurnEnded]
     assert {event.channel for event in events} == {"c"}
@@ -577,18 +585,19 @@ async def test_a_message_has_its_events_in_order(tmp_path: Path) -> None:
 async def test_a_subscriber_that_never_reads_slows_nobody_and_is_told_exactly_what_it_missed(tmp_path: Path) -> None:
     """The buffer is bounded; missed and read events add up to all."""
     settings = plain_settings(tmp_path, subscriber_buffer=10)
-    async with opened(settings, driver=InstantDriver()) as engine:
-        async with engine.subscribe("c") as stuck, engine.subscribe("c", since="") as _:
-            cursor = None
-            total = 0
-            for number in range(30):
-                async with engine.stream("c", str(number)) as turn:
-                    async for event in turn:
-                        cursor = event.cursor
-            assert cursor is not None
-            total = int(cursor.rpartition(":")[2])
-            stuck.close()
-            events = [event async for event in stuck]
+    async with (
+        opened(settings, driver=InstantDriver()) as engine,
+        engine.subscribe("c") as stuck,
+    ):
+        cursor = None
+        for number in range(30):
+            async with engine.stream("c", str(number)) as turn:
+                async for event in turn:
+                    cursor = event.cursor
+        assert cursor is not None
+        total = int(cursor.rpartition(":")[2])
+        stuck.close()
+        events = [event async for event in stuck]
     assert isinstance(events[0], Lagged)
     assert events[0].missed + len(events) - 1 == total
     assert len(events) == 11
@@ -598,7 +607,7 @@ async def test_a_subscriber_that_fails_or_leaves_breaks_no_turn(tmp_path: Path) 
     """Its error is its own."""
     gate = Gate()
     async with opened(plain_settings(tmp_path), driver=InstantDriver(gate)) as engine:
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError):  # noqa: PT012 - that the whole block raises it is the point
             async with engine.subscribe("c") as subscription:
                 receipt = await engine.post("c", "hold")
                 async for _ in subscription:
@@ -637,9 +646,11 @@ async def test_a_subscriber_goes_on_from_a_cursor(tmp_path: Path) -> None:
         async with engine.subscribe("c", since=cursors[-1]) as again:
             first = await anext(again)
     assert isinstance(first, Accepted)
-    async with opened(settings, driver=InstantDriver()) as engine:
-        async with engine.subscribe("c", since=cursors[-1]) as later:
-            assert isinstance(await anext(later), Lagged)
+    async with (
+        opened(settings, driver=InstantDriver()) as engine,
+        engine.subscribe("c", since=cursors[-1]) as later,
+    ):
+        assert isinstance(await anext(later), Lagged)
 
 
 # -- streams

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import stat
+import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import trio
 from conftest import Host, MakeSettings, eventually, first, residents
 from support import audit_records, scripted_engine
 
-from echo_actors import Engine, Retrying, SessionChanged, SessionConflict, TurnFailed
+from echo_actors import Engine, Retrying, SessionChanged, SessionConflict, Settings, TurnFailed
 from echo_actors.claude.process_table import ProcessRow
 from echo_actors.claude.session_lock import LOCKS, Holder, SessionLock, lock_session
 from echo_actors.claude.session_users import SessionUser, session_user
@@ -35,17 +36,18 @@ import json, sys, trio
 from pathlib import Path
 from echo_actors import Settings, open_engine
 
-async def main(state, cli, work, environment):
+async def main(state, cli, work, environment, text):
     settings = Settings(
         state_dir=Path(state), claude_bin=Path(cli), working_dir=Path(work), environment=json.loads(environment)
     )
     async with open_engine(settings) as engine:
         print((await engine.ask("c", "one")).session_id, flush=True)
+        await engine.post("c", text)
         await trio.sleep_forever()
 
 trio.run(main, *sys.argv[1:])
 """
-"""A program whose engine keeps a session warm."""
+"""A program whose engine keeps a session, and is at work on a message in it."""
 
 
 async def give(engine: Engine, session_id: str) -> None:
@@ -102,30 +104,21 @@ def test_a_session_id_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     assert taken("../../x/y", tmp_path).path.parent == tmp_path / LOCKS
 
 
-def test_two_never_own_a_session_however_they_race(tmp_path: Path) -> None:
-    """The file is removed at each release, so a name may come to mean another file between opening and locking."""
-    inside, clashes, turns = 0, 0, 0
-    counting = threading.Lock()
+def test_a_file_removed_between_opening_and_locking_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release removes the file; a lock on one without a name would let the next comer own the session too."""
+    held, flock = taken(SESSION, tmp_path), fcntl.flock
 
-    def race() -> None:
-        nonlocal inside, clashes, turns
-        for _ in range(400):
-            lock = lock_session(SESSION, tmp_path)
-            if isinstance(lock, SessionLock):
-                with counting:
-                    inside, turns = inside + 1, turns + 1
-                    clashes += inside > 1
-                with counting:
-                    inside -= 1
-                lock.release()
+    def late(descriptor: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX:
+            held.release()
+        flock(descriptor, operation)
 
-    threads = [threading.Thread(target=race) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert turns
-    assert clashes == 0
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = taken(SESSION, tmp_path)
+    assert lock.path.exists()
+    assert isinstance(lock_session(SESSION, tmp_path), Holder)
 
 
 # -- who else has it open
@@ -290,26 +283,62 @@ async def test_an_engine_that_shall_not_wait_fails_the_turn_and_keeps_the_sessio
         assert (await second.ask("c", "three")).session_id == session_id
 
 
+@asynccontextmanager
+async def holder(settings: Settings, state_dir: Path, text: str) -> AsyncIterator[tuple[trio.Process, str]]:
+    """A program whose engine has a session, for the block, and that session's id; it is killed at the latest then."""
+    environment = orjson.dumps(settings.environment).decode()
+    arguments = [str(state_dir), str(settings.claude_bin), str(settings.working_dir), environment, text]
+    process = await trio.lowlevel.open_process([sys.executable, "-c", HOLDER, *arguments], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        session_id = b""
+        while not session_id.endswith(b"\n"):
+            session_id += await process.stdout.receive_some()
+        yield process, session_id.decode().strip()
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
 async def test_a_killed_engine_owns_nothing(tmp_path: Path, scripted_settings: MakeSettings) -> None:
     """The kernel drops the lock with the process."""
     settings = scripted_settings()
-    environment = orjson.dumps(settings.environment).decode()
-    arguments = [str(tmp_path / "first"), str(settings.claude_bin), str(settings.working_dir), environment]
-    async with scripted_engine(settings) as engine, engine.subscribe("c") as events, trio.open_nursery() as nursery:
-        with (tmp_path / "session").open("wb") as said:
-            holder = await trio.lowlevel.open_process([sys.executable, "-c", HOLDER, *arguments], stdout=said)
-        try:
-            nursery.start_soon(holder.wait)
-            await eventually(lambda: (tmp_path / "session").read_bytes().endswith(b"\n"))
-            session_id = (tmp_path / "session").read_text().strip()
-            await give(engine, session_id)
-            receipt = await engine.post("c", "two")
-            assert isinstance(await first(events, Retrying), Retrying)
-        finally:
-            holder.kill()
+    async with (
+        scripted_engine(settings) as engine,
+        engine.subscribe("c") as events,
+        holder(settings, tmp_path / "first", "more") as (process, session_id),
+    ):
+        await give(engine, session_id)
+        receipt = await engine.post("c", "two")
+        await first(events, Retrying)
+        process.kill()
         outcome = await engine.outcome(receipt.message_id)
     assert outcome.reply is not None
     assert (outcome.reply.text, outcome.reply.session_id) == ("echo: two", session_id)
+
+
+@pytest.mark.real_cli
+async def test_what_a_killed_engine_left_running_still_has_the_session(host: Host, tmp_path: Path) -> None:
+    """Its CLI works on until its turn is over, and is waited for."""
+    async with (
+        host.engine() as engine,
+        engine.subscribe("c") as events,
+        holder(host.settings(), tmp_path / "first", "long [[delay 3]]") as (process, session_id),
+    ):
+        await give(engine, session_id)
+        await eventually(lambda: bool(host.asked("long")))
+        receipt = await engine.post("c", "two")
+        before = await first(events, Retrying)
+        process.kill()
+        after = await first(events, Retrying)
+        outcome = await engine.outcome(receipt.message_id)
+    assert isinstance(before, Retrying)
+    assert isinstance(after, Retrying)
+    assert f"another engine (process {process.pid}" in before.reason
+    assert "another program (process" in after.reason
+    assert outcome.reply is not None
+    assert outcome.reply.session_id == session_id
 
 
 @pytest.mark.real_cli

@@ -22,9 +22,9 @@ COUNTS = sorted(name for name, field in FIELDS.items() if field.type is int)
 def other_value(name: str) -> Any:
     """A valid value that is not the default."""
     special: dict[str, Any] = {"model": "opus", "models": ("sonnet", "mine"), "environment": {"A": "1"}}
-    match special.get(name, getattr(Settings(), name)):
-        case _ if name in special:
-            return special[name]
+    if name in special:
+        return special[name]
+    match getattr(Settings(), name):
         case enum.Enum() as default:
             return next(member for member in type(default) if member is not default)
         case bool() as default:
@@ -33,9 +33,8 @@ def other_value(name: str) -> Any:
             return default + 1
         case str() as default:
             return f"{default}x"
-        case tuple():
-            return ("x", "y")
-    return Path("/elsewhere")
+        case default:
+            return ("x", "y") if isinstance(default, tuple) else Path("/elsewhere")
 
 
 def given(name: str, value: Any) -> Settings:

@@ -67,7 +67,7 @@ class Batch:
         """Take messages into the turn, under one uuid."""
         entries = list(entries)
         self._by_uuid.setdefault(uuid, []).extend(entries)
-        self.members.extend(entries)
+        self.members.extend(entry for entry in entries if entry not in self.members)
 
     def take(self, uuids: Iterable[str]) -> list[Entry]:
         """Take the messages of these uuids out."""

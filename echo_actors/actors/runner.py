@@ -44,34 +44,37 @@ class TurnRunner:
     spawn: Spawn
     batch: Batch | None = None
     _attempt: Attempt | None = None
+    _early_stop: Stop | None = None
     _steering: bool = False
 
     async def serve(self, entry: Entry) -> None:
         """Bring a message that was taken out of the mailbox to its end, or back into the mailbox."""
-        batch = Batch(policy_of(entry.message))
+        batch = self.batch = Batch(policy_of(entry.message), [entry])
         try:
             if await self._ends_without_a_turn(entry):
                 return
             await self._begin(batch, self._gather(entry))
-            self.batch = batch
             while batch:
                 verdict, begun = await self._run(batch)
                 await self._settle(batch, verdict, begun)
         except BaseException:
-            self._give_back({entry, *batch.members}, crashed=True)
+            self._give_back(batch.members, crashed=True)
             raise
         finally:
-            self.batch = None
+            self.batch = self._early_stop = None
 
     def runs(self, entry: Entry) -> bool:
         """Whether a message is in the running turn."""
-        return self.batch is not None and entry in self.batch.entries
+        return self.batch is not None and entry in self.batch.members and entry.state is EntryState.RUNNING
 
     def stop(self, stop: Stop, *, now: bool = False) -> bool:
-        """Ask the running turn to end; False when none is running."""
-        if self._attempt is None:
+        """Ask the running turn to end; False when none is running. One that is only beginning will not begin."""
+        if self.batch is None:
             return False
-        self._attempt.stop(stop, now=now)
+        if self._attempt is None:
+            self._early_stop = self._early_stop or stop
+        else:
+            self._attempt.stop(stop, now=now)
         return True
 
     def on_accepted(self, entry: Entry) -> None:
@@ -135,6 +138,8 @@ class TurnRunner:
 
     async def _run(self, batch: Batch) -> tuple[Verdict, set[str]]:
         """Run until the CLI says something final; give the verdict, and the uuids of what the CLI had begun."""
+        if self._early_stop is not None:
+            return Verdict(kind=self._early_stop.kind, reason=self._early_stop.reason), set()
         services = self.services
         attempt = self._attempt = Attempt(
             services.driver,
@@ -251,10 +256,8 @@ class TurnRunner:
 
     def _give_back(self, entries: Iterable[Entry], *, crashed: bool = False) -> None:
         """Put those messages that have not ended back at the head of the mailbox, in order."""
-        back = sorted(
-            (entry for entry in entries if entry.state is EntryState.RUNNING),
-            key=lambda entry: entry.message.sequence,
-        )
+        unfinished = {entry for entry in entries if entry.state is EntryState.RUNNING}
+        back = sorted(unfinished, key=lambda entry: entry.message.sequence)
         for entry in back:
             entry.recovered = entry.recovered or crashed
         if back:

@@ -26,6 +26,11 @@ def config_dir(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
 
 
+_SYNTHETIC = "<synthetic>"
+"""The model of what the CLI itself put in the assistant's mouth: an API error, or "No response requested." when it
+resumes a session whose last message has no answer (measured with CLI 2.1.330). None of it is an answer."""
+
+
 @attrs.frozen
 class RecordedReply:
     """What the transcript has of a message's answer.
@@ -96,8 +101,9 @@ class Transcript:
                 break
             elif found and entry.get("type") == "assistant":
                 message = table(entry, "message")
-                blocks += [block_of(raw) for raw in contents(message)]
-                stop_reason = message.get("stop_reason")
+                if message.get("model") != _SYNTHETIC:
+                    blocks += [block_of(raw) for raw in contents(message)]
+                    stop_reason = message.get("stop_reason")
         if not found:
             return None
         finished = stop_reason not in (None, "tool_use", "pause_turn")

@@ -61,6 +61,7 @@ async def _turn(engine: Engine, channel: str, text: str, ending: Ending) -> None
                 answer.show(event)
     answer.end_line()
     if block.cancelled_caught:
+        sys.stderr.write("[interrupting; Ctrl-C again leaves]\n")
         # Leaving the stream withdrew the message; its end is waited for, so that the channel is free again.
         outcome = await engine.outcome(message_id)
         complain(f"interrupted: {outcome.kind.value}")

@@ -1,0 +1,153 @@
+"""Deadlines and the queue clock: a message that waited too long expires, and only one that has not begun."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trio
+from support import Gate, audit_records, plain_settings
+
+from echo_actors import Clock, OutcomeKind, TurnFailed, open_engine
+from echo_actors.actors.expiry import Expiry
+from echo_actors.actors.mailbox import Entry
+from echo_actors.models import Message
+from echo_actors.testing.instant_driver import InstantDriver
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def _in(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+async def test_a_message_that_waits_beyond_its_deadline_expires(tmp_path: Path) -> None:
+    """While the channel is busy; its neighbours in the queue are answered, and it is never asked."""
+    gate = Gate()
+    driver = InstantDriver(gate)
+    with trio.fail_after(20):
+        async with open_engine(plain_settings(tmp_path), driver=driver) as engine:
+            await engine.post("c", "hold")
+            await gate.entered()
+            before = await engine.post("c", "before")
+            late = await engine.post("c", "late", deadline=_in(0.2))
+            after = await engine.post("c", "after", deadline=_in(60))
+            outcome = await engine.outcome(late.message_id)
+            gate.open()
+            for receipt in (before, after):
+                assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+    assert (outcome.kind, outcome.clock, outcome.attempts) == (OutcomeKind.EXPIRED, Clock.QUEUE, 0)
+    assert "deadline" in outcome.reason
+    assert [request.content for request in driver.requests] == ["hold", "before", "after"]
+    assert len(audit_records(engine.settings, "turn.ended")) == 4
+
+
+async def test_a_deadline_that_has_passed_already_expires_the_message_at_once(tmp_path: Path) -> None:
+    """It is accepted and has an end like every other; the model is not asked."""
+    driver = InstantDriver(Gate())
+    with trio.fail_after(20):
+        async with open_engine(plain_settings(tmp_path), driver=driver) as engine:
+            await engine.post("c", "hold")
+            with pytest.raises(TurnFailed) as caught:
+                await engine.ask("c", "too late", deadline=_in(-5))
+    assert caught.value.outcome.kind is OutcomeKind.EXPIRED
+    assert "too late" not in [request.content for request in driver.requests]
+
+
+async def test_a_running_message_does_not_expire(tmp_path: Path) -> None:
+    """A deadline is for the start of the turn, the queue clock for the queue."""
+    gate = Gate()
+    settings = plain_settings(tmp_path, queue_timeout=0.3)
+    with trio.fail_after(20):
+        async with open_engine(settings, driver=InstantDriver(gate)) as engine:
+            running = await engine.post("c", "hold", deadline=_in(0.3))
+            await gate.entered()
+            queued = await engine.post("c", "queued")
+            outcome = await engine.outcome(queued.message_id)
+            gate.open()
+            assert (await engine.outcome(running.message_id)).kind is OutcomeKind.ANSWERED
+    assert (outcome.kind, outcome.clock) == (OutcomeKind.EXPIRED, Clock.QUEUE)
+    assert "waited" in outcome.reason
+
+
+async def test_an_expired_message_gives_its_place_to_another(tmp_path: Path) -> None:
+    """The mailbox is as large as before."""
+    gate = Gate()
+    with trio.fail_after(20):
+        async with open_engine(plain_settings(tmp_path, mailbox_size=1), driver=InstantDriver(gate)) as engine:
+            await engine.post("c", "hold")
+            await gate.entered()
+            late = await engine.post("c", "late", deadline=_in(0.1))
+            await engine.outcome(late.message_id)
+            next_one = await engine.post("c", "next")
+            gate.open()
+            assert (await engine.outcome(next_one.message_id)).kind is OutcomeKind.ANSWERED
+
+
+async def test_the_time_a_closed_engine_sleeps_counts_against_the_deadline_alone(tmp_path: Path) -> None:
+    """After a restart the one with a deadline in the past expires; the other has its queue time anew."""
+    gate = Gate()
+    settings = plain_settings(tmp_path, drain_timeout=0.05)
+    with trio.fail_after(20):
+        async with open_engine(settings, driver=InstantDriver(gate)) as engine:
+            await engine.post("c", "hold")
+            await gate.entered()
+            deadline = _in(0.5)
+            late = await engine.post("c", "late", deadline=deadline)
+            patient = await engine.post("c", "patient")
+        await trio.sleep((deadline - datetime.now(UTC)).total_seconds() + 0.01)
+        again = InstantDriver(gate)
+        async with open_engine(plain_settings(tmp_path, queue_timeout=5.0), driver=again) as engine:
+            assert (await engine.outcome(late.message_id)).kind is OutcomeKind.EXPIRED
+            gate.open()
+            assert (await engine.outcome(patient.message_id)).kind is OutcomeKind.ANSWERED
+    assert "late" not in [request.content for request in again.requests]
+
+
+# -- the heap alone
+
+
+def _entry(sequence: int, deadline: datetime | None = None) -> Entry:
+    message = Message(
+        message_id=str(sequence), channel="c", text="x", sequence=sequence, accepted_at=NOON, deadline=deadline
+    )
+    return Entry(message)
+
+
+async def test_entries_expire_in_the_order_of_their_deadlines(autojump_clock: trio.testing.MockClock) -> None:
+    """A later one that is watched first does not keep an earlier one."""
+    expired = list[tuple[str, float]]()
+
+    async def expire(entry: Entry) -> None:
+        await trio.lowlevel.checkpoint()
+        expired.append((entry.message.message_id, autojump_clock.current_time()))
+
+    start = autojump_clock.current_time()
+    expiry = Expiry(100.0, lambda: NOON + timedelta(seconds=autojump_clock.current_time() - start), expire)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expiry.run)
+        expiry.watch(_entry(1))
+        expiry.watch(_entry(2, NOON + timedelta(seconds=7)))
+        await trio.sleep(1)
+        expiry.watch(_entry(3, NOON + timedelta(seconds=3)))
+        began = _entry(4, NOON + timedelta(seconds=2))
+        expiry.watch(began)
+        began.state = type(began.state).RUNNING
+        await trio.sleep(200)
+        nursery.cancel_scope.cancel()
+    assert expired == [("3", start + 3), ("2", start + 7), ("1", start + 100)]
+
+
+async def test_the_heap_does_not_grow_with_messages_that_have_ended() -> None:
+    """A hundred thousand quick messages leave a few thousand entries behind at most."""
+
+    async def never(_: Entry) -> None:
+        raise AssertionError("nothing here waits")
+
+    expiry = Expiry(3600.0, lambda: NOON, never)
+    for sequence in range(100_000):
+        entry = _entry(sequence)
+        expiry.watch(entry)
+        entry.state = type(entry.state).ENDED
+    assert len(expiry._heap) < 3000
