@@ -1,7 +1,7 @@
 """A program that uses an engine and ends at a named point; the tests that kill it are its only users.
 
-Run as ``python engine_program.py ORDERS.json`` it opens an engine, posts messages, writes one line per event to standard
-output, and goes on until it is killed, or until SIGTERM makes it drain.
+Run as ``python engine_program.py ORDERS.json`` it opens an engine, posts messages, writes one line per event to
+standard output, and goes on until it is killed, or until SIGTERM makes it drain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from echo_actors.claude.driver import TurnRequest
 from echo_actors.errors import StoreError, StoreFull
 from echo_actors.events import ToolStarted
 from echo_actors.state.sqlite import SQLiteStore
-from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
+from echo_actors.testing.instant_driver import InstantDriver
 
 _PATHS = ("state_dir", "working_dir", "claude_bin")
 
@@ -148,9 +148,8 @@ async def _full(*_: Any, **__: Any) -> NoReturn:
     raise StoreFull("there is no room")
 
 
-async def _never(request: TurnRequest) -> Answer:
+async def _never(_: TurnRequest) -> NoReturn:
     await trio.sleep_forever()
-    return echo(request)
 
 
 async def _watch(engine: Engine, orders: Orders) -> None:
@@ -181,12 +180,11 @@ async def _run(orders: Orders) -> None:
         await _outlive_a_limit(settings)
         return
     driver = InstantDriver(_never) if orders.stuck else None
-    async with open_engine(settings, driver=driver) as engine:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_drain_on_signal, engine, orders, nursery.cancel_scope)
-            nursery.start_soon(_watch, engine, orders)
-            for message_id, channel, text in orders.posts:
-                await engine.post(channel, text, message_id=message_id)
+    async with open_engine(settings, driver=driver) as engine, trio.open_nursery() as nursery:
+        nursery.start_soon(_drain_on_signal, engine, orders, nursery.cancel_scope)
+        nursery.start_soon(_watch, engine, orders)
+        for message_id, channel, text in orders.posts:
+            await engine.post(channel, text, message_id=message_id)
     _tell("closed")
 
 

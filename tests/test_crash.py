@@ -40,7 +40,7 @@ from echo_actors.testing.instant_driver import InstantDriver
 
 CHANNEL = "chat:1"
 WORKING = "go on [[hold 1.5]]"
-"""A message whose turn uses a tool, so that the program can be killed within it; the CLI is ended before it is over."""
+"""A message whose turn uses a tool, so that the program can be killed within it; its CLI is reaped before its end."""
 
 POINTS_ASKED_ATTEMPTS = [("accepted", 1, 1), ("started", 1, 2), ("working", 2, 2), ("unstored", 1, 1), ("ended", 1, 1)]
 """Where the program is killed, how often the model is asked in the end, and how often the message was started."""

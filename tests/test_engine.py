@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import echo_actors.state.sqlite
 from echo_actors import (
     Accepted,
     BlockFinished,
+    BusyPolicy,
     ChannelSuspended,
     CLIFailed,
     Engine,
@@ -30,8 +32,18 @@ from echo_actors import (
     TurnFailed,
     TurnStarted,
 )
+from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.services import Persona, Services
+from echo_actors.actors.supervisor import Supervisor
+from echo_actors.actors.topic import Hub
+from echo_actors.admission.gate import Gate as AccountGate
+from echo_actors.admission.slots import Slots
 from echo_actors.claude.driver import TurnRequest, TurnResult
+from echo_actors.models import Message
 from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
+from echo_actors.testing.memory_store import MemoryStore
+
+DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def texts(driver: InstantDriver, channel: str = "c") -> list[str]:
@@ -414,6 +426,48 @@ async def test_no_message_is_lost_at_the_moment_of_passivation(tmp_path: Path) -
     assert texts(driver) == [str(number) for number in range(150)]
 
 
+def unrecorded(event: str, /, **fields: object) -> None:
+    """Record nothing."""
+    del event, fields
+
+
+def memory_services(driver: InstantDriver, tmp_path: Path, **overrides: Any) -> Services:
+    """The rooms below a supervisor without any thread or process, so that time may be virtual."""
+    return Services(
+        settings=plain_settings(tmp_path, **overrides),
+        store=MemoryStore(),
+        driver=driver,
+        hub=Hub("run", 100, 100, lambda: DAY),
+        record=unrecorded,
+        turn_slots=Slots(4),
+        gate=AccountGate(trio.current_time),
+        persona=Persona(tmp_path / "prompt.md", "digest"),
+        working_dir=tmp_path,
+        now=lambda: DAY,
+        new_id=new_id,
+    )
+
+
+async def test_an_actor_stays_exactly_as_long_as_the_setting_says(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Counted from its last message, in virtual time."""
+    del autojump_clock
+    driver = InstantDriver()
+    async with trio.open_nursery() as nursery:
+        services = memory_services(driver, tmp_path, passivate_after=60.0)
+        supervisor = Supervisor(services, nursery, 0, lambda: 0.0)
+        for seconds, live in ((59.0, True), (59.0, True), (61.0, False), (0.5, True)):
+            message = Message(message_id=new_id(), channel="c", text="hi", sequence=0, accepted_at=DAY)
+            entry, _ = await supervisor.acceptance.accept(message)
+            assert isinstance(entry, Entry)
+            await entry.ended.wait()
+            await trio.sleep(seconds)
+            assert ("c" in supervisor.actors) is live
+        nursery.cancel_scope.cancel()
+    assert len(driver.requests) == 4
+
+
 # -- the end of the engine
 
 
@@ -671,6 +725,23 @@ async def test_a_stream_has_its_own_messages_events_and_then_the_reply(tmp_path:
             assert turn.reply.text == "echo: mine"
     assert {event.message_id for event in events} == {turn.message_id}
     assert isinstance(events[-1], TurnEnded)
+
+
+async def test_a_stream_of_a_collected_message_has_the_events_of_the_common_turn(tmp_path: Path) -> None:
+    """Though the blocks are published under the first of its messages."""
+    gate = Gate()
+    async with opened(plain_settings(tmp_path), driver=InstantDriver(gate)) as engine:
+        await engine.post("c", "hold")
+        await gate.entered()
+        first = await engine.post("c", "one", busy=BusyPolicy.COLLECT)
+        async with engine.stream("c", "two", busy=BusyPolicy.COLLECT) as turn:
+            gate.open()
+            events = [event async for event in turn]
+            reply = turn.reply
+        other = (await engine.outcome(first.message_id)).reply
+    assert next(type(event) for event in events if event.message_id == first.message_id) is BlockFinished
+    assert other is not None
+    assert (other.turn_id, other.text) == (reply.turn_id, reply.text)
 
 
 async def test_a_stream_of_a_failed_turn_ends_and_its_reply_raises(tmp_path: Path) -> None:

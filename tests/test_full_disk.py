@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,17 @@ import attrs
 import pytest
 import trio
 from engine_program import Orders, portable, running, told
-from support import Gate, asked, audit_records, new_id, plain_settings, scripted_engine, scripted_settings, until
+from support import (
+    Gate,
+    asked,
+    audit_records,
+    left_running,
+    new_id,
+    plain_settings,
+    scripted_engine,
+    scripted_settings,
+    until,
+)
 
 import echo_actors.opening
 from echo_actors import Engine, StoreError, StoreFull, open_engine
@@ -71,9 +82,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 
 
 @pytest.fixture(params=["full", "read_only"])
-def failing(request: pytest.FixtureRequest, disk: Disk) -> Iterator[Callable[[bool], None]]:
+def failing(request: pytest.FixtureRequest, disk: Disk) -> Callable[[bool], None]:
     """Lets the disk fail and recover, in each of the ways it can."""
-    yield lambda fails: setattr(disk, request.param, fails)
+    return lambda fails: setattr(disk, request.param, fails)
 
 
 async def refused_writes(engine: Engine) -> None:
@@ -184,6 +195,24 @@ async def test_an_engine_that_closes_on_a_full_disk_gives_the_answer_at_the_next
         outcome = await engine.outcome(message_id)
     assert (outcome.kind, outcome.reply and outcome.reply.text) == (OutcomeKind.ANSWERED, f"echo: {text}")
     assert asked(tmp_path) == [text]
+
+
+async def test_an_engine_that_closes_on_a_store_that_cannot_be_written_leaves_nothing_behind(
+    tmp_path: Path, disk: Disk
+) -> None:
+    """Whether or not it complains: no process stays, and the next start goes on where this one was."""
+    settings = scripted_settings(tmp_path)
+    with trio.fail_after(20), contextlib.suppress(StoreError):
+        async with open_engine(settings) as engine:
+            run_id = engine.status().run_id
+            before = await engine.ask(CHANNEL, "before")
+            disk.read_only = True
+    disk.read_only = False
+    assert left_running(run_id) == set()
+    async with scripted_engine(settings) as engine:
+        after = await engine.ask(CHANNEL, "after")
+    assert after.session_id == before.session_id
+    assert verify([settings.audit_file]).ok
 
 
 async def test_a_program_that_is_killed_on_a_full_disk_gives_the_answer_at_the_next_start(tmp_path: Path) -> None:

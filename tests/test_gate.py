@@ -153,11 +153,11 @@ class Account:
         )
 
 
-async def _fail(engine: Engine, channel: str, error: str) -> None:
+async def _fail(engine: Engine, channel: str, error: str, reason: str = "") -> None:
     with pytest.raises(TurnFailed) as caught:
         await engine.ask(channel, "hello")
     assert (caught.value.outcome.kind, caught.value.outcome.error) == (OutcomeKind.FAILED, error)
-    assert error in caught.value.outcome.reason
+    assert (reason or error) in caught.value.outcome.reason
 
 
 @pytest.mark.parametrize("error", sorted(gates.BREAKING))
@@ -238,7 +238,7 @@ async def test_the_real_cli_outlasts_an_overloaded_api(host: Host) -> None:
     async with host.engine() as engine:
         assert (await engine.ask("a", "hello")).text == "echo: hello"
         assert (await engine.ask("b", "hello")).text == "echo: hello"
-    assert [record["error"] for record in host.audit("gate.closed")] == ["overloaded"] * 2 or host.audit("gate.closed")
+    assert len(host.audit("gate.closed")) == 2
     assert host.audit("turn.ended", outcome="answered", attempts=3)
 
 
@@ -248,7 +248,7 @@ async def test_the_real_cli_does_not_hammer_an_api_that_refuses_the_key(host: Ho
     host.model.set_fault(401)
     async with host.engine() as engine:
         for channel in ("a", "a", "b"):
-            await _fail(engine, channel, "authentication_failed")
+            await _fail(engine, channel, "authentication_failed", "401")
         requests = len(host.model.calls)
         for channel in ("a", "b", "c"):
             with pytest.raises(GateClosed):

@@ -78,6 +78,8 @@ class Attempt:
 
     def on_phase(self, phase: Phase) -> None:
         """Let the phase's clocks run."""
+        if self._scope.cancel_called:
+            return
         self.phase = phase
         self.clocks.on_phase(phase, trio.current_time())
         self._set_deadline()
@@ -90,8 +92,10 @@ class Attempt:
 
     def on_life(self) -> None:
         """Start the idle clock again."""
-        self.clocks.on_life(trio.current_time())
-        self._set_deadline()
+        # Once the end is decided, what the CLI still says on its way out changes no clock: the verdict names the one.
+        if not self._scope.cancel_called:
+            self.clocks.on_life(trio.current_time())
+            self._set_deadline()
 
     def on_event(self, event: Event) -> None:
         """Pass an event on."""

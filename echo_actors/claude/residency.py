@@ -39,6 +39,10 @@ COMPOSED_SINCE = (2, 1, 248)
 """The first CLI that takes ``client_composed``; text for an older one is defused instead."""
 
 
+INTERRUPT_PATIENCE = 0.05
+"""The share of the teardown timeout in which a turn may end by itself before its process is made to."""
+
+
 @attrs.define(eq=False)
 class Residency:
     """Runs turns on CLI processes; made by ``open_residency``.
@@ -101,7 +105,9 @@ class Residency:
                 listener.on_phase(Phase.SENT)
             result = await resident.result(request.turn_id)
         except BaseException:
-            await self.roster.let_go(resident, "the turn was cut short", hurry=True)
+            with trio.CancelScope(shield=True):
+                ended = await resident.ends_when_asked(INTERRUPT_PATIENCE * self.settings.teardown_timeout)
+            await self.roster.let_go(resident, "the turn was cut short", hurry=not ended)
             raise
         resident.rest(trio.current_time())
         if not self.settings.warm:

@@ -54,6 +54,7 @@ class Resident:
     _results: dict[str, TurnResult] = attrs.Factory(dict)
     _questions: dict[str, _Question] = attrs.Factory(dict)
     _interrupt_wanted: bool = False
+    _interrupted: bool = False
     _spoke: bool = False
     _muted: bool = False
     _news: trio.Event = attrs.Factory(trio.Event)
@@ -161,13 +162,28 @@ class Resident:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""
         self._interrupt_wanted = not self.machine.running
         if self.machine.running:
+            self._interrupted = True
             # One that takes no more input is ending by itself.
             with contextlib.suppress(CLIFailed):
                 self._ask("interrupt")
 
+    async def ends_when_asked(self, patience: float) -> bool:
+        """Interrupt the running turn and wait so many seconds for its end; False when it was asked before, or goes on.
+
+        A CLI that ends its turn by itself ends its tools and writes its transcript to the end.
+        """
+        if not self.usable or not self.machine.running or self._interrupted:
+            return False
+        self.interrupt()
+        with trio.move_on_after(patience), contextlib.suppress(CLIFailed):
+            while self.machine.running:
+                await self._wait()
+        return not self.machine.running
+
     def rest(self, now: float) -> None:
         """The turn is over."""
-        self.listener, self.last_used, self._interrupt_wanted = None, now, False
+        self.listener, self.last_used = None, now
+        self._interrupt_wanted = self._interrupted = False
 
     def mute(self) -> None:
         """Nothing that the process still says shall reach anybody."""

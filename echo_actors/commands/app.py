@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from echo_actors._version import __version__
 from echo_actors.commands.chat import chat
+from echo_actors.commands.dead_letters import dead_letters
 from echo_actors.commands.demo import demo
 from echo_actors.commands.doctor import doctor
 from echo_actors.commands.exits import Exit, abandon_output, report
@@ -59,7 +60,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, prompt, doctor, demo):
+    for command in (chat, send, sessions, dead_letters, prompt, doctor, demo):
         app.command(command)
     return app
 

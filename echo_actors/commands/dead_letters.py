@@ -1,0 +1,137 @@
+"""``echo-actors dead-letters``: messages that were started too often, to be looked at, run again or dropped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, TypeAlias
+from uuid import UUID
+
+import attrs
+import orjson
+from cyclopts import App, Parameter
+
+from echo_actors.commands.exits import Exit, complain
+from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.terminal import harmless, visible, write
+from echo_actors.errors import InvalidMessage
+from echo_actors.models import OutcomeKind
+from echo_actors.settings import Settings
+from echo_actors.state.records import StoredMessage
+from echo_actors.state.sqlite import DATABASE_NAME, SQLiteStore, open_sqlite_store
+
+_PAGE = 500
+_COLUMNS = ("message", "channel", "attempts", "ended", "reason")
+
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
+MessageId: TypeAlias = Annotated[UUID, Parameter(help="The message's id, as `list` shows it.")]
+
+dead_letters = App(
+    name="dead-letters",
+    help="Look at messages that were started too often; run them again, or drop them. No engine may be running.",
+)
+
+
+@dead_letters.command(name="list")
+async def list_all(*, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+    """List the dead letters, oldest first."""
+    del ending
+    async with _stored(state_dir) as store:
+        found = [] if store is None else [each async for each in _all(store)]
+    if json:
+        write(_json([_fields(each) for each in found]))
+    else:
+        write("".join("\t".join(row) + "\n" for row in (_COLUMNS, *map(_row, found))))
+    return Exit.DONE
+
+
+@dead_letters.command
+async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+    """Print one dead letter with its text."""
+    del ending
+    async with _stored(state_dir) as store:
+        found = await _find(store, message_id)
+    if json:
+        write(_json(_fields(found)))
+        return Exit.DONE
+    about = zip(_COLUMNS, _row(found), strict=True)
+    write("".join(f"{name}: {value}\n" for name, value in about) + "\n" + harmless(found.message.text) + "\n")
+    return Exit.DONE
+
+
+@dead_letters.command
+async def resend(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
+    """Let a dead letter run again, at the next start of an engine, as if it had not been started yet."""
+    del ending
+    async with _stored(state_dir) as store:
+        found = await _find(store, message_id)
+        if store is not None:
+            await store.revive(found.message.message_id)
+    return Exit.DONE
+
+
+@dead_letters.command
+async def drop(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
+    """Drop a dead letter for good."""
+    del ending
+    async with _stored(state_dir) as store:
+        found = await _find(store, message_id)
+        if store is not None:
+            await store.discard(found.message.message_id)
+    return Exit.DONE
+
+
+@asynccontextmanager
+async def _stored(state_dir: StateDir) -> AsyncIterator[SQLiteStore | None]:
+    """Open the store for the block, if there is one: to look is no reason to make it."""
+    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
+    if not (settings.state_dir / DATABASE_NAME).exists():
+        yield None
+        return
+    async with open_sqlite_store(settings.state_dir, owner="dead-letters", now=lambda: datetime.now(UTC)) as store:
+        if store.set_aside is not None:
+            complain(f"the store was damaged; it was moved to {store.set_aside}")
+        yield store
+
+
+async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:
+    after = 0
+    while page := await store.dead_letters(after=after, limit=_PAGE):
+        for stored in page:
+            yield stored
+        after = page[-1].message.sequence
+
+
+async def _find(store: SQLiteStore | None, message_id: UUID) -> StoredMessage:
+    found = None if store is None else await store.message(str(message_id))
+    if found is None or found.outcome is None or found.outcome.kind is not OutcomeKind.DEAD_LETTERED:
+        raise InvalidMessage(f"no message {message_id} is a dead letter")
+    return found
+
+
+def _row(stored: StoredMessage) -> tuple[str, ...]:
+    outcome = stored.outcome
+    return (
+        stored.message.message_id,
+        visible(stored.message.channel),
+        str(stored.attempts),
+        f"{stored.ended_at:%Y-%m-%d %H:%M:%S}Z" if stored.ended_at else "",
+        visible(outcome.reason) if outcome else "",
+    )
+
+
+def _fields(stored: StoredMessage) -> dict[str, object]:
+    message, outcome = stored.message, stored.outcome
+    return {
+        **attrs.asdict(message),
+        "attempts": stored.attempts,
+        "session_id": stored.session_id,
+        "ended_at": stored.ended_at,
+        "reason": outcome.reason if outcome else "",
+        "error": outcome.error if outcome else None,
+    }
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n"

@@ -1,0 +1,107 @@
+"""``echo-actors dead-letters`` on the store of an engine that does not run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+import trio
+from commands_program import Finished, Program
+from support import new_id
+
+from echo_actors import Outcome, OutcomeKind, Settings, open_engine
+from echo_actors.commands.exits import Exit
+from echo_actors.models import Message
+from echo_actors.state.lock import lock_directory
+from echo_actors.state.records import End
+from echo_actors.state.sqlite import open_sqlite_store
+from echo_actors.testing.instant_driver import InstantDriver
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """The command in a place of its own."""
+    return Program(tmp_path)
+
+
+async def _dead_letter(program: Program, text: str = "poison", channel: str = "c") -> str:
+    """Leave a dead letter in the store; give its id."""
+    message_id, now = new_id(), datetime.now(UTC)
+    outcome = Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="started 3 times without coming to an end", attempts=3)
+    async with open_sqlite_store(program.state, owner="test", now=lambda: now) as store:
+        sequence = await store.last_sequence() + 1
+        await store.accept(
+            Message(message_id=message_id, channel=channel, text=text, sequence=sequence, accepted_at=now)
+        )
+        claim = await store.claim(channel)
+        for _ in range(3):
+            await store.start(claim, [message_id], turn_id=new_id(), session_id=new_id())
+        await store.finish(claim, [End(message_id=message_id, outcome=outcome, ended_at=now)], None)
+    return message_id
+
+
+async def test_list_shows_each_with_the_reason(program: Program) -> None:
+    """As a table, and with every field as JSON."""
+    one, two = await _dead_letter(program), await _dead_letter(program, channel="\x1b[31mred\n")
+    lines = [line.split("\t") for line in (await program.run("dead-letters", "list")).out.splitlines()]
+    assert [line[0] for line in lines] == ["message", one, two]
+    assert "started 3 times" in lines[1][-1]
+    assert lines[2][1] == r"\x1b[31mred\n"
+    found = orjson.loads((await program.run("dead-letters", "list", "--json")).out)
+    assert [(each["message_id"], each["text"], each["attempts"]) for each in found] == [
+        (one, "poison", 3),
+        (two, "poison", 3),
+    ]
+
+
+async def test_show_prints_the_text(program: Program) -> None:
+    """Under what is known about the message."""
+    one = await _dead_letter(program, "line one\nline two")
+    shown = (await program.run("dead-letters", "show", one)).out
+    assert shown.startswith(f"message: {one}\nchannel: c\n")
+    assert shown.endswith("\n\nline one\nline two\n")
+    assert orjson.loads((await program.run("dead-letters", "show", one, "--json")).out)["text"] == "line one\nline two"
+
+
+async def test_resend_lets_it_run_at_the_next_start(program: Program) -> None:
+    """With its attempts counted anew; it is a dead letter no more."""
+    one = await _dead_letter(program)
+    assert await program.run("dead-letters", "resend", one) == Finished(0, "", "")
+    assert orjson.loads((await program.run("dead-letters", "list", "--json")).out) == []
+    with trio.fail_after(20):
+        async with open_engine(Settings(state_dir=program.state), driver=InstantDriver()) as engine:
+            outcome = await engine.outcome(one)
+    assert (outcome.kind, outcome.attempts) == (OutcomeKind.ANSWERED, 1)
+
+
+async def test_drop_forgets_it(program: Program) -> None:
+    """The others stay."""
+    one, two = await _dead_letter(program), await _dead_letter(program)
+    assert (await program.run("dead-letters", "drop", one)).code == Exit.DONE
+    found = orjson.loads((await program.run("dead-letters", "list", "--json")).out)
+    assert [each["message_id"] for each in found] == [two]
+
+
+@pytest.mark.parametrize("verb", ["show", "resend", "drop"])
+async def test_what_is_no_dead_letter_is_left_alone(program: Program, verb: str) -> None:
+    """Also where there is no store at all, and none is made."""
+    finished = await program.run("dead-letters", verb, new_id())
+    assert finished.code == Exit.USAGE
+    assert "is a dead letter" in finished.err
+    assert not program.state.exists()
+    assert (await program.run("dead-letters", verb, "nonsense")).code == Exit.USAGE
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["resend"], ["drop"]])
+async def test_a_running_engine_keeps_the_store_to_itself(program: Program, arguments: list[str]) -> None:
+    """The exit code is that of the store."""
+    one = await _dead_letter(program)
+    lock = lock_directory(program.state, now=datetime.now(UTC))
+    try:
+        finished = await program.run("dead-letters", *arguments, *([] if arguments == ["list"] else [one]))
+    finally:
+        lock.release()
+    assert finished.code == Exit.STORE
+    assert finished.out == ""
