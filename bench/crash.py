@@ -40,6 +40,7 @@ CLI = Literal["scripted", "real"]
 _ROOT = Path(__file__).parent.parent
 _RESULTS = Path(__file__).parent / "results"
 _START_SECONDS = 30.0
+_TOOL_EVERY = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -71,10 +72,18 @@ class Plan:
             Planned(
                 str(uuid.UUID(int=chance.getrandbits(128), version=4)),
                 f"crash:{chance.randrange(self.channels)}",
-                f"message {number} [[delay {chance.uniform(0, self.slowest):.3f}]]",
+                f"message {number} [[{self._work(number, chance.uniform(0, self.slowest))}]]",
             )
             for number in range((self.kills + 1) * self.share)
         ]
+
+    def _work(self, number: int, seconds: float) -> str:
+        """What a message makes the model do: take its time to answer, or use a tool that takes its time."""
+        if number % _TOOL_EVERY:
+            return f"delay {seconds:.3f}"
+        if self.cli == "scripted":
+            return f"hold {seconds:.3f}"
+        return f'tool Bash {{"command": "echo started; sleep {seconds:.3f}; echo message {number}"}}'
 
 
 @attrs.frozen
@@ -101,6 +110,7 @@ class Place:
                 "working_dir": str(work),
                 "claude_bin": str(find_cli(None, os.environ) if real else write_scripted_cli(home)),
                 "environment": {**environment, **_for_real_cli(model.url)} if real else environment,
+                "allowed_tools": ("Bash",),
                 "mailbox_size": 100_000,
                 "max_attempts": 1000,
                 "stream_deltas": False,
@@ -219,9 +229,9 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
         channels=options.channels or (4 if real else 20),
         cli=options.cli,
         seed=random.randrange(2**32) if options.seed is None else options.seed,  # noqa: S311 - not secret
-        longest=5.0 if real else 1.5,
+        longest=6.0 if real else 1.5,
         share=8 if real else 16,
-        slowest=0.3 if real else 0.1,
+        slowest=1.5 if real else 0.5,
         seconds=options.seconds,
     )
 

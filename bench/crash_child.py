@@ -68,7 +68,7 @@ class Life:
     def engine_settings(self) -> Settings:
         """The settings as the engine takes them."""
         paths = {name: Path(self.settings[name]) for name in ("state_dir", "working_dir", "claude_bin")}
-        return Settings(**{**self.settings, **paths})
+        return Settings(**{**self.settings, **paths, "allowed_tools": tuple(self.settings["allowed_tools"])})
 
 
 def read_notes(path: Path) -> list[dict[str, Any]]:

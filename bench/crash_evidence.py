@@ -136,7 +136,7 @@ class Evidence:
                 continue
             transcript = Transcript.of(reply.session_id, self.settings.working_dir, self.settings.environment)
             recorded = transcript.reply_to(reply.turn_id)
-            if recorded is None or recorded.text != reply.text or each.message.text not in reply.text:
+            if recorded is None or recorded.text != reply.text or _subject(each) not in reply.text:
                 yield f"{each.message.text!r} was answered {reply.text!r}, its session has {recorded}"
             elif reply.session_id != self.snapshots[each.message.channel].session_id:
                 yield f"{each.message.text!r} was answered in another session than the channel's"
@@ -177,6 +177,11 @@ async def gather(settings: Settings, plan: Sequence[Planned], notes: Path, asked
         left=[" ".join(psutil.Process(each.pid).cmdline()) for each in left],
         set_aside=set_aside or next(iter(settings.state_dir.glob("*.damaged-*")), None),
     )
+
+
+def _subject(stored: StoredMessage) -> str:
+    """What a message is about, without what it makes the model do."""
+    return stored.message.text.partition(" [[")[0]
 
 
 def _answered(stored: StoredMessage) -> bool:

@@ -150,14 +150,9 @@ def judge(samples: Sequence[Sample]) -> list[str]:
 
 def judge_rest(before: Sample, after: Sample) -> list[str]:
     """What an engine still holds that has come to rest."""
-    wrong = [
-        f"{after.live_channels} channels are live at rest"
-        for _ in range(bool(after.live_channels))
-    ]
-    for name in ("tasks", "descriptors", "children"):
-        if getattr(after, name) > getattr(before, name):
-            wrong.append(f"{name}: {getattr(before, name)} before the load, {getattr(after, name)} after it")
-    return wrong
+    wrong = [f"{after.live_channels} channels are live at rest"] if after.live_channels else []
+    pairs = ((name, getattr(before, name), getattr(after, name)) for name in ("tasks", "descriptors", "children"))
+    return wrong + [f"{name}: {was} before the load, {now} after it" for name, was, now in pairs if now > was]
 
 
 def summary(samples: Sequence[Sample], wrong: Sequence[str], about: dict[str, Any]) -> dict[str, Any]:
@@ -233,7 +228,7 @@ def main() -> None:
     path.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
     path.with_suffix(".svg").write_text(draw(found), encoding="utf-8")
     print({name: value for name, value in found.items() if name != "samples"})
-    print({name: value for name, value in found["samples"][-1].items()})
+    print(found["samples"][-1])
     print(f"kept in {path}")
     sys.exit(bool(found["wrong"]))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _WIDTH, _STRIP, _LEFT, _RIGHT, _TOP = 860, 84, 150, 20, 54
+_FONT = 'font-family="sans-serif" font-size="12"'
 _STRIPS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("rss", "RSS", lambda value: f"{value / 2**20:.1f} MiB"),
     ("uss", "USS", lambda value: f"{value / 2**20:.1f} MiB"),
@@ -22,13 +23,14 @@ def draw(found: Mapping[str, Any]) -> str:
     """The picture of what a soak found, its samples and the words above them."""
     samples = found["samples"]
     height = _TOP + _STRIP * len(_STRIPS) + 30
+    title = (
+        f"Soak: {found['channels']} channels, {found['minutes']:g} minutes, {found['cli']} CLI, {found['turns']} turns"
+    )
     verdict = "; ".join(found["wrong"]) or "nothing grew, nothing was left"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" '
-        'font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" {_FONT}>',
         f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
-        f'<text x="12" y="22" font-size="15" font-weight="bold">Soak: {found["channels"]} channels, '
-        f"{found['minutes']:g} minutes, {found['cli']} CLI, {found['turns']} turns</text>",
+        f'<text x="12" y="22" font-size="15" font-weight="bold">{title}</text>',
         f'<text x="12" y="41" fill="#555">{verdict}</text>',
     ]
     for place, (name, title, show) in enumerate(_STRIPS):
@@ -46,8 +48,9 @@ def _strip(
     values = [sample[name] for sample in samples]
     highest, span = max(*values, 1), samples[-1]["seconds"] or 1
     bottom, room = top + _STRIP - 14, _STRIP - 24
+    width = _WIDTH - _LEFT - _RIGHT
     points = " ".join(
-        f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * sample['seconds'] / span:.1f},{bottom - room * sample[name] / highest:.1f}"
+        f"{_LEFT + width * sample['seconds'] / span:.1f},{bottom - room * sample[name] / highest:.1f}"
         for sample in samples
     )
     return [

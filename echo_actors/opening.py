@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from echo_actors.admission.slots import Slots
 from echo_actors.audit import AuditLog, Head, Record, open_audit
 from echo_actors.claude.driver import Driver
 from echo_actors.claude.orphans import reap_run
+from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.residency import open_residency
 from echo_actors.engine import Engine
 from echo_actors.errors import StoreError
 from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
 from echo_actors.settings import Settings
+from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
 
@@ -123,7 +126,7 @@ async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIt
         with trio.CancelScope(shield=True):
             audit.record("engine.closed")
             await audit.aclose()
-            await store.put_note(AUDIT_HEAD, attrs.asdict(audit.head))
+        await _put_at_the_end(store, AUDIT_HEAD, attrs.asdict(audit.head))
 
 
 @asynccontextmanager
@@ -132,16 +135,25 @@ async def _run_noted(store: Store, run_id: str, record: Record) -> AsyncIterator
 
     The lock on the state directory says that those runs are over.
     """
-    note = await store.note(RUNS) or {"ids": []}
-    for earlier in note["ids"]:
-        reaped = await reap_run(earlier)
-        record("run.reaped", earlier=earlier, processes=reaped)
-    await store.put_note(RUNS, {"ids": [run_id]})
+    note = await store.note(RUNS) or {"runs": []}
+    for earlier in note["runs"]:
+        # In a copy of a state directory, the run may be alive beside the original.
+        if not Identity(earlier["pid"], earlier["started"]).alive():
+            reaped = await reap_run(earlier["id"])
+            record("run.reaped", earlier=earlier["id"], processes=reaped)
+    me = Identity.of(os.getpid())
+    started = 0.0 if me is None else me.started
+    await store.put_note(RUNS, {"runs": [{"id": run_id, "pid": os.getpid(), "started": started}]})
     try:
         yield
     finally:
-        with trio.CancelScope(shield=True):
-            await store.put_note(RUNS, {"ids": []})
+        await _put_at_the_end(store, RUNS, {"runs": []})
+
+
+async def _put_at_the_end(store: Store, key: str, value: Note) -> None:
+    """Keep a fact while the engine closes. A store that takes nothing must not hide what the engine closes for."""
+    with trio.CancelScope(shield=True), suppress(StoreError):
+        await store.put_note(key, value)
 
 
 async def _forget_old(store: Store, settings: Settings, record: Record) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from echo_actors import Engine, Settings, open_engine
 from echo_actors.claude.driver import TurnRequest
 from echo_actors.errors import StoreError, StoreFull
 from echo_actors.events import ToolStarted
+from echo_actors.models import BusyPolicy
 from echo_actors.state.sqlite import SQLiteStore
 from echo_actors.testing.instant_driver import InstantDriver
 
@@ -49,6 +51,8 @@ class Orders:
         drain: Seconds for running turns when SIGTERM comes.
         stuck: Whether no turn ever ends; no CLI is started then.
         refuses: A method of the store that never finds room.
+        busy: The busy policy of all but the first message.
+        deadline: Seconds until the messages expire, if they have not begun.
         limit: Whether the program, instead of all that, lets its files not grow for a while, and ends by itself.
     """
 
@@ -59,6 +63,8 @@ class Orders:
     drain: float = 5.0
     stuck: bool = False
     refuses: str = ""
+    busy: str = "queue"
+    deadline: float | None = None
     limit: bool = False
 
 
@@ -69,9 +75,9 @@ def portable(settings: Settings) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
 
 
-async def killed(settings: Settings, *posts: tuple[str, str, str], at: str, nth: int = 1, stuck: bool = False) -> None:
+async def killed(settings: Settings, *posts: tuple[str, str, str], at: str, nth: int = 1, **further: Any) -> None:
     """Run the program until it kills itself."""
-    orders = Orders(settings=portable(settings), posts=list(posts), die_at=at, nth=nth, stuck=stuck)
+    orders = Orders(settings=portable(settings), posts=list(posts), die_at=at, nth=nth, **further)
     with trio.fail_after(30):
         async with running(settings, orders) as process:
             assert await process.wait() == -signal.SIGKILL
@@ -153,10 +159,12 @@ async def _never(_: TurnRequest) -> NoReturn:
 
 
 async def _watch(engine: Engine, orders: Orders) -> None:
+    tools = 0
     async with engine.subscribe(since="") as events:
         async for event in events:
             _tell(type(event).__name__, message_id=event.message_id)
-            if isinstance(event, ToolStarted) and orders.die_at == "working":
+            tools += isinstance(event, ToolStarted)
+            if tools == orders.nth and orders.die_at == "working":
                 _die()
 
 
@@ -167,6 +175,18 @@ async def _drain_on_signal(engine: Engine, orders: Orders, over: trio.CancelScop
             await engine.drain(orders.drain)
             _tell("drained")
             over.cancel()
+
+
+async def _post(engine: Engine, orders: Orders) -> None:
+    patience = None if orders.deadline is None else timedelta(seconds=orders.deadline)
+    for number, (message_id, channel, text) in enumerate(orders.posts):
+        await engine.post(
+            channel,
+            text,
+            message_id=message_id,
+            busy=BusyPolicy(orders.busy if number else "queue"),
+            deadline=patience and datetime.now(UTC) + patience,
+        )
 
 
 def _settings(orders: Orders) -> Settings:
@@ -183,8 +203,7 @@ async def _run(orders: Orders) -> None:
     async with open_engine(settings, driver=driver) as engine, trio.open_nursery() as nursery:
         nursery.start_soon(_drain_on_signal, engine, orders, nursery.cancel_scope)
         nursery.start_soon(_watch, engine, orders)
-        for message_id, channel, text in orders.posts:
-            await engine.post(channel, text, message_id=message_id)
+        await _post(engine, orders)
     _tell("closed")
 
 

@@ -91,9 +91,7 @@ async def test_an_interrupting_message_supersedes_the_running_turn_alone(tmp_pat
         await first(events, ToolStarted)
         queued = await engine.post("c", "queued")
         interrupting = await engine.post("c", "interrupting", busy=BusyPolicy.INTERRUPT)
-        superseded, *others = await _outcomes(
-            engine, [running.message_id, queued.message_id, interrupting.message_id]
-        )
+        superseded, *others = await _outcomes(engine, [running.message_id, queued.message_id, interrupting.message_id])
     assert superseded.kind is OutcomeKind.SUPERSEDED
     assert interrupting.message_id in superseded.reason
     assert len(_turns(others)) == 2
@@ -241,9 +239,7 @@ async def test_the_real_cli_is_interrupted_by_the_owner_and_not_by_a_stranger(ho
     async with host.engine() as engine, engine.subscribe("c") as events, trio.open_nursery() as nursery:
         running = await engine.post("c", "first [[stall 20]]", trust=Trust.OWNER)
         await first(events, TurnStarted)
-        nursery.start_soon(
-            partial(engine.ask, "c", "strange", trust=Trust.EXTERNAL, busy=BusyPolicy.INTERRUPT)
-        )
+        nursery.start_soon(partial(engine.ask, "c", "strange", trust=Trust.EXTERNAL, busy=BusyPolicy.INTERRUPT))
         reply = await engine.ask("c", "owner's", trust=Trust.OWNER, busy=BusyPolicy.INTERRUPT)
         superseded = await engine.outcome(running.message_id)
     assert superseded.kind is OutcomeKind.SUPERSEDED

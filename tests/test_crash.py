@@ -227,6 +227,50 @@ async def test_an_id_that_was_accepted_before_the_kill_is_not_accepted_again(tmp
     assert asked(tmp_path) == ["first", "second"]
 
 
+async def test_messages_that_shared_a_turn_are_answered_from_it_after_a_kill(tmp_path: Path) -> None:
+    """The answer that was not stored is the answer to all of them."""
+    settings = scripted_settings(tmp_path)
+    posts = [(new_id(), CHANNEL, text) for text in ("first [[hold 0.5]]", "alpha", "beta")]
+    await killed(settings, *posts, at="unstored", nth=2, busy="collect")
+    async with scripted_engine(settings) as engine:
+        replies = [(await answer_of(engine, message_id)).text for message_id, *_ in posts]
+    assert replies == ["echo: first [[hold 0.5]]", *["echo: alpha\n\nbeta"] * 2]
+    assert asked(tmp_path) == ["first [[hold 0.5]]", "alpha\n\nbeta"]
+
+
+async def test_messages_that_shared_a_turn_which_was_cut_are_all_answered(tmp_path: Path) -> None:
+    """None is given an answer to what it did not say."""
+    settings = scripted_settings(tmp_path)
+    posts = [(new_id(), CHANNEL, text) for text in ("first [[hold 0.5]]", f"alpha {WORKING}", "beta")]
+    await killed(settings, *posts, at="working", nth=2, busy="collect")
+    async with scripted_engine(settings) as engine:
+        alpha, beta = [(await answer_of(engine, message_id)).text for message_id, *_ in posts[1:]]
+    assert "alpha" in alpha
+    assert "beta" in beta
+
+
+async def test_a_message_that_had_begun_before_its_deadline_does_not_expire_while_the_program_is_down(
+    tmp_path: Path,
+) -> None:
+    """A deadline is for the beginning; the answer that was not stored is still an answer."""
+    settings, message_id = scripted_settings(tmp_path), new_id()
+    await killed(settings, (message_id, CHANNEL, "in time"), at="unstored", deadline=1.0)
+    begun = (await stored(settings, message_id)).message
+    assert begun.deadline is not None
+    await until(lambda: datetime.now(UTC) > begun.deadline)
+    async with scripted_engine(settings) as engine:
+        assert (await answer_of(engine, message_id)).text == "echo: in time"
+
+
+async def test_a_message_that_waited_past_its_deadline_while_the_program_was_down_expires(tmp_path: Path) -> None:
+    """It is told so, and not run."""
+    settings, message_id = scripted_settings(tmp_path), new_id()
+    await killed(settings, (message_id, CHANNEL, "too late"), at="accepted", deadline=0.001)
+    async with scripted_engine(settings) as engine:
+        assert (await engine.outcome(message_id)).kind is OutcomeKind.EXPIRED
+    assert asked(tmp_path) == []
+
+
 # -- backlog
 
 

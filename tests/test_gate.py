@@ -259,7 +259,9 @@ async def test_the_real_cli_does_not_hammer_an_api_that_refuses_the_key(host: Ho
 
 
 @pytest.mark.real_cli
-async def test_the_real_cli_waits_for_a_rate_limit_and_is_answered(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_real_cli_waits_for_a_rate_limit_and_is_answered(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit that does not say when it resets is waited for once; no other message asks meanwhile."""
     monkeypatch.setattr(gates, "UNKNOWN_RESET", 2.0)
     host.model.set_fault(429, count=1)

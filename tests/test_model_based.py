@@ -18,7 +18,7 @@ from typing import Any, cast
 import attrs
 import trio
 import trio.testing
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from echo_actors import BusyPolicy, EchoActorsError, Engine, FullPolicy, Settings, Trust
@@ -28,10 +28,10 @@ from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.claude.driver import SessionLost
-from echo_actors.errors import EngineClosed, StoreError, TurnFailed
+from echo_actors.errors import EngineClosed, TurnFailed
 from echo_actors.events import Event, TurnEnded
 from echo_actors.models import Message, Outcome, OutcomeKind
-from echo_actors.state.records import End, StoredMessage
+from echo_actors.state.records import StoredMessage
 from echo_actors.testing.memory_store import MemoryDisk, MemoryStore
 from echo_actors.testing.puppet_driver import SPENT, Conversations, Decision, Left, PuppetDriver, died
 
@@ -124,9 +124,7 @@ class World:
         try:
             async with trio.open_nursery() as self.nursery:
                 services = self._services()
-                self.supervisor = Supervisor(
-                    services, self.nursery, await self.store.last_sequence(), lambda: 0.5
-                )
+                self.supervisor = Supervisor(services, self.nursery, await self.store.last_sequence(), lambda: 0.5)
                 self.engine = Engine(services, self.supervisor, cast("Any", SimpleNamespace(problem=None)))
                 await self.supervisor.recover()
                 await commands()
@@ -149,7 +147,7 @@ class World:
             store=self.store,
             driver=self.driver,
             hub=Ears(uuid.uuid4().hex, 100, 100, self.now),
-            record=lambda _event, **_fields: None,
+            record=lambda _event, /, **_fields: None,
             turn_slots=Slots(8),
             gate=Gate(lambda: self.now().timestamp()),
             persona=Persona(Path("prompt"), "digest"),
@@ -182,11 +180,16 @@ class World:
                 continue
             self._check(stored.outcome is None, f"{number} was asked after its end")
             self._check(0 < stored.attempts <= MAX_ATTEMPTS, f"{number} was asked in attempt {stored.attempts}")
+            self._check(not self._has_answer(number), f"{number} was asked although its session has the answer")
             if not known.asked:
                 ahead = self.last_first_asked[channel]
                 self._check(stored.message.sequence > ahead, f"{number} came out of order")
                 self.last_first_asked[channel] = stored.message.sequence
             known.asked += 1
+
+    def _has_answer(self, number: int) -> bool:
+        answers = (answer for session in self.conversations.sessions.values() for answer in session.values())
+        return any(answer is not None and re.search(rf"MSG{number}\b", answer) for answer in answers)
 
     def _check(self, holds: bool, what: str) -> None:
         # Raised in a task of the engine it would be taken for the crash of an actor.

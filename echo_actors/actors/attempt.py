@@ -15,7 +15,7 @@ from echo_actors.actors.clocks import TurnClocks
 from echo_actors.actors.verdict import Stop, Verdict
 from echo_actors.claude.driver import Driver, Phase, SessionLost, TurnRequest, TurnResult
 from echo_actors.errors import CLIFailed, CLINotFound
-from echo_actors.events import Event
+from echo_actors.events import Event, Retrying
 from echo_actors.models import Clock, OutcomeKind
 
 
@@ -39,6 +39,7 @@ class Attempt:
     phase: Phase | None = None
     begun: set[str] = attrs.Factory(set)
     _stop: Stop | None = None
+    _held_up: str = ""
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     _grace_ends: float | None = None
 
@@ -57,7 +58,7 @@ class Attempt:
         if stopped is not None:
             return stopped
         clock = self.clocks.expired(trio.current_time()) or Clock.TOTAL
-        reason = f"the {clock.value} clock ran out after {self.clocks.timeouts[clock]:g} s"
+        reason = f"the {clock.value} clock ran out after {self.clocks.timeouts[clock]:g} s{self._held_up}"
         return Verdict(kind=OutcomeKind.TIMED_OUT, reason=reason, clock=clock)
 
     def stop(self, stop: Stop, *, now: bool = False) -> None:
@@ -81,6 +82,7 @@ class Attempt:
         if self._scope.cancel_called:
             return
         self.phase = phase
+        self._held_up = self._held_up if phase is Phase.STARTING else ""
         self.clocks.on_phase(phase, trio.current_time())
         self._set_deadline()
         if phase is Phase.RUNNING:
@@ -98,7 +100,9 @@ class Attempt:
             self._set_deadline()
 
     def on_event(self, event: Event) -> None:
-        """Pass an event on."""
+        """Pass an event on; what a start waits for is told if the wait is too long."""
+        if isinstance(event, Retrying):
+            self._held_up = f": {event.reason}"
         self.publish(event)
 
     # -- helpers

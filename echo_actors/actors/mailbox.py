@@ -44,6 +44,7 @@ class Entry:
         session_id: The session that it was last given to.
         recovered: Whether that was in an earlier run of the program, or of a crashed actor, so that nobody knows how
             it went.
+        replayed: Whether the CLI said that it had done the message before, and nothing shows an answer.
         failure: How the last attempt failed, when it is worth another.
         outcome: Its end; waiters are woken by ``ended``.
     """
@@ -53,6 +54,7 @@ class Entry:
     turn_id: str | None = None
     session_id: str | None = None
     recovered: bool = False
+    replayed: bool = False
     failure: Verdict | None = None
     state: EntryState = EntryState.COMMITTING
     outcome: Outcome | None = None

@@ -222,27 +222,42 @@ class TurnRunner:
         if verdict.result is None or not verdict.result.replayed or not ended:
             return verdict
         recalled = await self._recall(ended[0])
-        return recalled or attrs.evolve(verdict, result=None, kind=OutcomeKind.FAILED, error="replayed")
+        if recalled is not None:
+            return recalled
+        reason = "the CLI says that it has done the message, and has no answer to it"
+        return Verdict(kind=OutcomeKind.FAILED, reason=reason, error="replayed")
+
+    def _fault_of_session(self, verdict: Verdict) -> str:
+        """Why the session is to be given up; empty when it is not."""
+        result = verdict.result
+        if verdict.lost_session:
+            return verdict.reason
+        if result is not None and result.error == EMPTY and not result.spent.cost_usd and self.session.established:
+            return "it answers nothing, at no cost"
+        return ""
 
     def _is_worth_another(self, verdict: Verdict, ended: list[Entry]) -> bool:
-        """Whether the messages go back to be started again; what is found out about the session is acted on."""
-        if verdict.lost_session:
-            self.session.lose(verdict.reason)
+        """Whether the messages go back to be started again."""
+        if self._fault_of_session(verdict):
             return True
-        result = verdict.result
-        if result is not None and result.error == EMPTY and not result.spent.cost_usd and self.session.established:
-            self.session.lose("it answers nothing, at no cost")
-            return True
-        return verdict.error == "replayed" or (
-            verdict.error in PASSING and ended[0].attempts < self.services.settings.max_attempts
-        )
+        if verdict.error == "replayed":
+            # It is given to the CLI once more under another uuid; a second replay would be a third without end.
+            return not any(entry.replayed for entry in ended)
+        return verdict.error in PASSING and ended[0].attempts < self.services.settings.max_attempts
 
     async def _retry(self, entries: list[Entry], verdict: Verdict) -> None:
         for entry in entries:
             entry.failure = verdict if verdict.error in PASSING else None
+        if verdict.error == "replayed":
+            await self._uncount(entries)
+            for entry in entries:
+                entry.replayed = True
+        fault = self._fault_of_session(verdict)
         spent = self.session.after(attrs.evolve(verdict, kind=OutcomeKind.FAILED), answered=0)
         if spent is not None:
             await self.endings.persist(lambda: self.session.save(self.claim(), spent))
+        if fault:
+            self.session.lose(fault)
         reason, attempt = verdict.reason, entries[0].attempts
         self.services.hub.publish(Retrying(channel=self.channel, reason=reason, attempt=attempt, delay=0.0))
         self.services.record("turn.retried", channel=self.channel, reason=reason, attempt=attempt)

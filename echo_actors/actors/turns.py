@@ -36,7 +36,7 @@ def uuid_for(entries: list[Entry], new_id: Callable[[], str]) -> str:
     the CLI counts an interrupted or failed message as done too (measured with CLI 2.1.330).
     """
     first, *others = entries
-    if others:
+    if others or first.replayed:
         return new_id()
     if not first.attempts:
         return first.message.message_id

@@ -17,7 +17,7 @@ from echo_actors.errors import CLIFailed
 from echo_actors.models import Block, Spent, Usage
 
 Left = Literal["join", "stay", "return"]
-"""What becomes of messages that wait in the CLI when a turn ends: answered with it, in the next turn, or given back."""
+"""What becomes of messages that wait in the CLI when a turn ends: answered by it, by the next one, or given back."""
 
 SPENT = Spent(usage=Usage(input_tokens=100, output_tokens=20), cost_usd=0.25, duration_ms=1, context_tokens=120)
 """What an answered turn takes; the cost is one that floats add exactly."""
