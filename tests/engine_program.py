@@ -178,14 +178,14 @@ async def _drain_on_signal(engine: Engine, orders: Orders, over: trio.CancelScop
 
 
 async def _post(engine: Engine, orders: Orders) -> None:
-    patience = None if orders.deadline is None else timedelta(seconds=orders.deadline)
+    deadline = None if orders.deadline is None else datetime.now(UTC) + timedelta(seconds=orders.deadline)
     for number, (message_id, channel, text) in enumerate(orders.posts):
         await engine.post(
             channel,
             text,
             message_id=message_id,
             busy=BusyPolicy(orders.busy if number else "queue"),
-            deadline=patience and datetime.now(UTC) + patience,
+            deadline=deadline,
         )
 
 

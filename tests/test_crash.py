@@ -24,6 +24,7 @@ from support import (
     plain_settings,
     scripted_engine,
     scripted_settings,
+    until,
 )
 
 from bench.crash import Place, Plan, Run, result_of
@@ -255,9 +256,9 @@ async def test_a_message_that_had_begun_before_its_deadline_does_not_expire_whil
     """A deadline is for the beginning; the answer that was not stored is still an answer."""
     settings, message_id = scripted_settings(tmp_path), new_id()
     await killed(settings, (message_id, CHANNEL, "in time"), at="unstored", deadline=1.0)
-    begun = (await stored(settings, message_id)).message
-    assert begun.deadline is not None
-    await until(lambda: datetime.now(UTC) > begun.deadline)
+    deadline = (await stored(settings, message_id)).message.deadline
+    assert deadline is not None
+    await until(lambda: datetime.now(UTC) > deadline)
     async with scripted_engine(settings) as engine:
         assert (await answer_of(engine, message_id)).text == "echo: in time"
 
