@@ -41,6 +41,7 @@ _ROOT = Path(__file__).parent.parent
 _RESULTS = Path(__file__).parent / "results"
 _START_SECONDS = 30.0
 _TOOL_EVERY = 4
+_COLLECTED = 0.5
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +74,8 @@ class Plan:
                 str(uuid.UUID(int=chance.getrandbits(128), version=4)),
                 f"crash:{chance.randrange(self.channels)}",
                 f"message {number} [[{self._work(number, chance.uniform(0, self.slowest))}]]",
+                # The scripted CLI echoes all that a turn was asked, so it shows who got which answer.
+                "collect" if self.cli == "scripted" and chance.random() < _COLLECTED else "queue",
             )
             for number in range((self.kills + 1) * self.share)
         ]
@@ -185,10 +188,11 @@ class Run:
                     await process.stdout.aclose()
 
     def _asked(self, model: ModelServer) -> list[str]:
-        """What the model was asked, in order."""
+        """What the model was asked, in order; messages that shared a turn one by one."""
         if self.plan.cli == "real":
             return [call.user_text for call in model.calls if call.asked]
-        return [orjson.loads(line)["text"] for line in self.place.asked.read_bytes().splitlines()]
+        texts = [orjson.loads(line)["text"] for line in self.place.asked.read_bytes().splitlines()]
+        return [message for text in texts for message in text.split("\n\n")]
 
 
 def result_of(plan: Plan, kills: int, evidence: Evidence) -> Result:

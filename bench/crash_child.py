@@ -20,6 +20,7 @@ import trio
 
 from echo_actors import Engine, Settings, open_engine
 from echo_actors.events import TurnEnded
+from echo_actors.models import BusyPolicy
 
 ALIVE = b"alive\n"
 
@@ -34,6 +35,7 @@ class Planned:
     message_id: str
     channel: str
     text: str
+    busy: str
 
 
 @attrs.frozen(kw_only=True)
@@ -86,11 +88,14 @@ class Talk:
     async def hold(self, messages: list[Planned]) -> None:
         """Send one channel's messages, in order; now and then wait for an answer before the next."""
         for message in messages:
+            busy = BusyPolicy(message.busy)
             if int(message.message_id[:8], 16) % _ASKED_EVERY == 0:
                 await self.engine.ask(message.channel, message.text, message_id=message.message_id, on_cancel="detach")
                 await self.see_end(message.message_id)
             else:
-                receipt = await self.engine.post(message.channel, message.text, message_id=message.message_id)
+                receipt = await self.engine.post(
+                    message.channel, message.text, message_id=message.message_id, busy=busy
+                )
                 self.note(did="accepted", id=receipt.message_id, sequence=receipt.sequence)
 
     async def see_end(self, message_id: str) -> None:

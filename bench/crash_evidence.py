@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ class Evidence:
             "accepted": len(self.stored),
             "noted_accepted": len({note["id"] for note in self.notes if note["did"] == "accepted"}),
             "answered": sum(_answered(each) for each in self.stored.values()),
+            "turns_shared": sum(each > 1 for each in Counter(_turns(self.stored.values())).values()),
             "started_again": sum(each > 1 for each in attempts),
             "most_starts": max(attempts, default=0),
             "asked_again": sum(each > 1 for each in asked.values()),
@@ -177,6 +178,11 @@ async def gather(settings: Settings, plan: Sequence[Planned], notes: Path, asked
         left=[" ".join(psutil.Process(each.pid).cmdline()) for each in left],
         set_aside=set_aside or next(iter(settings.state_dir.glob("*.damaged-*")), None),
     )
+
+
+def _turns(messages: Iterable[StoredMessage]) -> Iterator[str]:
+    """The turn that answered each message."""
+    return (each.outcome.reply.turn_id for each in messages if each.outcome and each.outcome.reply)
 
 
 def _subject(stored: StoredMessage) -> str:

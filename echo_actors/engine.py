@@ -1,4 +1,4 @@
-"""The engine: opens the rooms in order, closes them in reverse, and is what a program calls."""
+"""The engine: what a program calls. ``opening`` makes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from echo_actors.state.records import SessionSnapshot, StoredMessage
 from echo_actors.streaming import Stream, answer
 
 OnCancel = Literal["interrupt", "detach"]
-AUDIT_HEAD = "audit.head"
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +31,8 @@ class EngineStatus:
     """What an engine is doing at this moment.
 
     Attributes:
+        run_id: Of this run of the program; in every audit record, and in the environment of what it starts.
+        closing: Whether it takes nothing more.
         live_channels: Channels whose actor is in memory.
         running_turns: Turns that hold a slot.
         waiting_for_slot: Channels that wait for one.

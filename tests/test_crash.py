@@ -250,6 +250,20 @@ async def test_messages_that_shared_a_turn_which_was_cut_are_all_answered(tmp_pa
     assert "beta" in beta
 
 
+@pytest.mark.parametrize("point", ["unstored", "ended"])
+async def test_a_message_that_joined_a_running_turn_is_answered_after_a_kill(tmp_path: Path, point: str) -> None:
+    """Each gets an answer to what it said itself, and both are ended."""
+    settings = scripted_settings(tmp_path)
+    posts = [(new_id(), CHANNEL, "first [[hold 0.7]]"), (new_id(), CHANNEL, "joining")]
+    await killed(settings, *posts, at=point, busy="steer")
+    async with scripted_engine(settings) as engine:
+        first, joining = [(await answer_of(engine, message_id)).text for message_id, *_ in posts]
+        assert (await engine.ask(CHANNEL, "after")).text == "echo: after"
+    assert "first" in first
+    assert "joining" in joining
+    assert asked(tmp_path)[:2] == ["first [[hold 0.7]]", "joining"]
+
+
 async def test_a_message_that_had_begun_before_its_deadline_does_not_expire_while_the_program_is_down(
     tmp_path: Path,
 ) -> None:
@@ -349,6 +363,40 @@ async def test_a_copy_of_the_files_has_every_message_that_was_accepted_before_it
         assert process.poll() is None
 
 
+async def test_an_engine_on_a_copy_leaves_what_the_original_runs_alone(tmp_path: Path) -> None:
+    """The copy names the run as unfinished, but its program is alive."""
+    settings = scripted_settings(tmp_path)
+    posts = [(new_id(), CHANNEL, "working [[tool-sleep 987]]")]
+    with trio.fail_after(30):
+        async with running(settings, Orders(settings=portable(settings), posts=posts)) as process:
+            await told(process, "ToolStarted")
+            runs = homed(settings)
+            copy = attrs.evolve(settings, state_dir=tmp_path / "copy")
+            await trio.run_process(["cp", "-a", str(settings.state_dir), str(copy.state_dir)])
+            async with open_engine(copy, driver=InstantDriver()) as engine:
+                await answer_of(engine, posts[0][0])
+            assert len(runs) >= 2
+            assert all(each.alive() for each in runs)
+        async with open_engine(settings, driver=InstantDriver()):
+            assert homed(settings) == set()
+
+
+# -- the audit log
+
+
+async def test_a_line_of_the_audit_log_that_was_torn_is_accounted_for(tmp_path: Path) -> None:
+    """The log of the next run goes on after it, and proves both."""
+    settings = scripted_settings(tmp_path)
+    await killed(settings, (new_id(), CHANNEL, "hello"), at="ended")
+    with settings.audit_file.open("r+b") as log:
+        log.truncate(settings.audit_file.stat().st_size - 20)
+    async with scripted_engine(settings) as engine:
+        await engine.ask(CHANNEL, "again")
+    verdict = verify([settings.audit_file])
+    assert verdict.ok
+    assert verdict.torn == 1
+
+
 # -- at random moments
 
 
@@ -407,5 +455,5 @@ async def test_a_first_turn_of_the_real_cli_that_was_cut_goes_on_in_the_session_
         outcome = await engine.outcome(message_id)
     assert reply.session_id == began
     assert tmp_path.name in reply.text
-    assert model.by_text[text] == 2 <= outcome.attempts
+    assert model.by_text[text] == 2 == outcome.attempts
     assert homed(settings) == set()

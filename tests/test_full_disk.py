@@ -119,6 +119,17 @@ async def test_a_store_that_cannot_be_written_refuses_messages_until_it_can(tmp_
             assert (await engine.ask(CHANNEL, "hello")).text == "echo: hello"
 
 
+async def test_an_engine_does_not_open_on_a_store_that_cannot_be_written(tmp_path: Path, disk: Disk) -> None:
+    """It says so, and gives the directory up, so that it can be opened as soon as it is mended."""
+    disk.read_only = True
+    with pytest.raises(StoreError, match="writable"):
+        async with open_engine(plain_settings(tmp_path), driver=InstantDriver()):
+            pytest.fail("it opened")
+    disk.read_only = False
+    async with open_engine(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        assert (await engine.ask(CHANNEL, "hello")).text == "echo: hello"
+
+
 async def test_a_running_turns_end_is_announced_when_it_is_stored_and_not_before(
     tmp_path: Path, failing: Callable[[bool], None]
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support import Gate, new_id, plain_settings
+from support import Gate, new_id, plain_settings, until
 
 from echo_actors import Engine, EngineClosed, FullPolicy, MailboxFull, OutcomeKind, StoreFull, TurnFailed, open_engine
 from echo_actors.state.sqlite import SQLiteStore
@@ -203,9 +203,7 @@ async def test_a_dropped_messages_caller_is_told_by_ask(tmp_path: Path) -> None:
             assert caught.value.outcome.kind is OutcomeKind.DROPPED
 
         nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
-        while engine.status().queued_messages < 1:  # noqa: ASYNC110 - its acceptance is committed in a thread
-            await trio.sleep(0.005)
+        await until(lambda: engine.status().queued_messages == 1)
         for number in range(SIZE):
             await engine.post("c", f"newer {number}")
         gate.open()

@@ -99,3 +99,8 @@ def collectable(first: Entry, entry: Entry) -> bool:
         and policy_of(first.message) is policy_of(entry.message)
         and not entry.attempts
     )
+
+
+def cut_together(first: Entry, entry: Entry) -> bool:
+    """Whether two messages shared a turn whose end nobody knows: run apart, one would be given the other's answer."""
+    return first.recovered and entry.recovered and first.turn_id == entry.turn_id

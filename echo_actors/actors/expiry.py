@@ -40,7 +40,7 @@ class Expiry:
     _changed: trio.Event = attrs.Factory(trio.Event)
 
     def watch(self, entry: Entry) -> None:
-        """Let an entry expire at its deadline, or when it has waited for the queue timeout.
+        """Let an entry expire at its deadline, or when it has waited for the queue timeout, if it has never begun.
 
         The time that the engine was not running counts against the deadline, not against the queue timeout.
         """
@@ -73,4 +73,4 @@ class Expiry:
 
 
 def _waits(entry: Entry) -> bool:
-    return entry.state in _WAITING
+    return entry.state in _WAITING and not entry.attempts

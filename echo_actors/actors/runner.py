@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
+import trio
 
 from echo_actors.actors import turns
 from echo_actors.actors.attempt import Attempt
-from echo_actors.actors.batch import Batch, collectable, content_of, policy_of
+from echo_actors.actors.batch import Batch, collectable, content_of, cut_together, policy_of
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
 from echo_actors.actors.services import Services
@@ -45,7 +46,7 @@ class TurnRunner:
     batch: Batch | None = None
     _attempt: Attempt | None = None
     _early_stop: Stop | None = None
-    _steering: bool = False
+    _steering: trio.Event | None = None
 
     async def serve(self, entry: Entry) -> None:
         """Bring a message that was taken out of the mailbox to its end, or back into the mailbox."""
@@ -56,6 +57,9 @@ class TurnRunner:
             await self._begin(batch, self._gather(entry))
             while batch:
                 verdict, begun = await self._run(batch)
+                if self._steering is not None:
+                    # A message whose attempt is being counted belongs to this turn until it is known to be in it.
+                    await self._steering.wait()
                 await self._settle(batch, verdict, begun)
         except BaseException:
             self._give_back(batch.members, crashed=True)
@@ -116,7 +120,7 @@ class TurnRunner:
         def joins(entry: Entry) -> bool:
             nonlocal room
             room -= len(entry.message.text.encode())
-            return room >= 0 and collectable(first, entry)
+            return room >= 0 and (collectable(first, entry) or cut_together(first, entry))
 
         return [first, *self.mailbox.begin_while(joins)]
 
@@ -160,8 +164,8 @@ class TurnRunner:
     def _invite(self) -> None:
         """Let messages that wait to join the running turn do so."""
         head = self.mailbox.head()
-        if not self._steering and head is not None and self._may_join(head):
-            self._steering = True
+        if self._steering is None and head is not None and self._may_join(head):
+            self._steering = trio.Event()
             self.spawn(self._steer)
 
     def _may_join(self, entry: Entry) -> bool:
@@ -170,26 +174,22 @@ class TurnRunner:
 
     async def _steer(self) -> None:
         try:
-            while (entry := self.mailbox.head()) is not None and self._may_join(entry):
+            while self.batch and (entry := self.mailbox.head()) is not None and self._may_join(entry):
                 self.mailbox.begin(entry)
-                await self._steer_one(entry)
+                await self._steer_one(self.batch, entry)
         finally:
-            self._steering = False
+            if self._steering is not None:
+                self._steering.set()
+            self._steering = None
 
-    async def _steer_one(self, entry: Entry) -> None:
-        batch = self.batch
+    async def _steer_one(self, batch: Batch, entry: Entry) -> None:
         try:
-            if batch is not None:
-                await self._begin(batch, [entry])
+            await self._begin(batch, [entry])
         except StoreError as error:
             self.services.record("turn.not_joined", channel=self.channel, reason=str(error))
-            self._give_back(batch.take(batch.uuids_of(entry)) if batch else [entry])
+            self._give_back(batch.take(batch.uuids_of(entry)))
             return
-        if batch is None or batch is not self.batch:
-            # The turn ended while the attempt was counted.
-            await self._uncount([entry])
-            self._give_back([entry])
-        elif self._attempt is not None and entry.turn_id is not None:
+        if self._attempt is not None and batch is self.batch and entry.turn_id is not None:
             # When the CLI cannot take it now, it stays in the batch and is run after what is running.
             self.services.driver.steer(self.channel, entry.turn_id, content_of(entry.message))
 

@@ -40,7 +40,9 @@ def uuid_for(entries: list[Entry], new_id: Callable[[], str]) -> str:
         return new_id()
     if not first.attempts:
         return first.message.message_id
-    return first.turn_id if first.recovered and first.turn_id else new_id()
+    own = first.message.message_id
+    # One that was collected had the others' text with it: under that uuid, this message alone is another message.
+    return own if first.recovered and first.turn_id == own else new_id()
 
 
 def _request(ids: tuple[str, str], content: str, session: Session, services: Services) -> TurnRequest:

@@ -24,8 +24,9 @@ async def reap_run(run_id: str) -> int:
     for each in found:
         each.send(signal.SIGTERM)
     with trio.move_on_after(GRACE):
-        while any(each.alive() for each in found):
-            await trio.sleep(_POLL)
+        for each in found:
+            while each.alive():  # noqa: ASYNC110 - not our children: nothing but a look says that they are gone
+                await trio.sleep(_POLL)
     # Looked for again: what was started meanwhile, and what only a second look can see.
     rest = found | await trio.to_thread.run_sync(_find, run_id)
     for each in rest:

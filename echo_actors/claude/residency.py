@@ -38,7 +38,6 @@ from echo_actors.settings import Settings
 COMPOSED_SINCE = (2, 1, 248)
 """The first CLI that takes ``client_composed``; text for an older one is defused instead."""
 
-
 INTERRUPT_PATIENCE = 0.05
 """The share of the teardown timeout in which a turn may end by itself before its process is made to."""
 

@@ -97,6 +97,7 @@ class Roster:
             how=report.how,
             exit_code=report.exit_code,
             reaped=report.reaped,
+            seconds=report.seconds,
         )
 
     async def let_all_go(self, reason: str) -> None:

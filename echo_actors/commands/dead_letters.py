@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
@@ -12,14 +11,15 @@ import attrs
 import orjson
 from cyclopts import App, Parameter
 
-from echo_actors.commands.exits import Exit, complain
+from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, visible, write
 from echo_actors.errors import InvalidMessage
 from echo_actors.models import OutcomeKind
 from echo_actors.settings import Settings
 from echo_actors.state.records import StoredMessage
-from echo_actors.state.sqlite import DATABASE_NAME, SQLiteStore, open_sqlite_store
+from echo_actors.state.sqlite import SQLiteStore
 
 _PAGE = 500
 _COLUMNS = ("message", "channel", "attempts", "ended", "reason")
@@ -82,17 +82,9 @@ async def drop(message_id: MessageId, *, state_dir: StateDir = None, ending: Run
     return Exit.DONE
 
 
-@asynccontextmanager
-async def _stored(state_dir: StateDir) -> AsyncIterator[SQLiteStore | None]:
-    """Open the store for the block, if there is one: to look is no reason to make it."""
+def _stored(state_dir: StateDir) -> AbstractAsyncContextManager[SQLiteStore | None]:
     settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
-    if not (settings.state_dir / DATABASE_NAME).exists():
-        yield None
-        return
-    async with open_sqlite_store(settings.state_dir, owner="dead-letters", now=lambda: datetime.now(UTC)) as store:
-        if store.set_aside is not None:
-            complain(f"the store was damaged; it was moved to {store.set_aside}")
-        yield store
+    return opened_store(settings, owner="dead-letters")
 
 
 async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:

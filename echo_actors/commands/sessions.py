@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import attrs
@@ -13,12 +11,13 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from echo_actors.commands.exits import Exit, complain
+from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import console, on_terminal, visible, write
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot
-from echo_actors.state.sqlite import DATABASE_NAME, SQLiteStore, open_sqlite_store
+from echo_actors.state.sqlite import SQLiteStore
 
 _PAGE = 500
 _COLUMNS = ("channel", "model", "messages", "tokens in", "tokens out", "context", "cost USD", "last message")
@@ -37,7 +36,7 @@ async def sessions(
     """
     del ending
     settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
-    async with _stored(settings) as store:
+    async with opened_store(settings, owner="sessions") as store:
         found = [] if store is None else [each async for each in _all(store)]
     if json:
         write(orjson.dumps(list(map(attrs.asdict, found)), option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -46,18 +45,6 @@ async def sessions(
     else:
         write("".join("\t".join(row) + "\n" for row in (_COLUMNS, *map(_row, found))))
     return Exit.DONE
-
-
-@asynccontextmanager
-async def _stored(settings: Settings) -> AsyncIterator[SQLiteStore | None]:
-    """Open the store for the block, if there is one: to look is no reason to make it."""
-    if not (settings.state_dir / DATABASE_NAME).exists():
-        yield None
-        return
-    async with open_sqlite_store(settings.state_dir, owner="sessions", now=lambda: datetime.now(UTC)) as store:
-        if store.set_aside is not None:
-            complain(f"the store was damaged; it was moved to {store.set_aside}")
-        yield store
 
 
 async def _all(store: SQLiteStore) -> AsyncIterator[SessionSnapshot]:

@@ -39,7 +39,7 @@ class Store(Protocol):
         """
 
     async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
-        """Take back the counted attempt of messages whose turn was cut by a drain."""
+        """Take back the counted attempt of messages that the CLI did not begin after all, or that a drain cut."""
 
     async def finish(
         self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None

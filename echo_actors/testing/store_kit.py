@@ -180,8 +180,10 @@ class StoreConformance:
                 await store.finish(claim, [end], None)
             assert await store.forget_replies(after=NOON, before=NOON + timedelta(seconds=2)) == 1
             first, second = [await store.message(str(UUID(int=sequence))) for sequence in (1, 2)]
-            assert first is not None and first.outcome == Outcome(kind=OutcomeKind.ANSWERED)
-            assert second is not None and second.outcome == Outcome(kind=OutcomeKind.ANSWERED, reply=reply)
+            assert first is not None
+            assert first.outcome == Outcome(kind=OutcomeKind.ANSWERED)
+            assert second is not None
+            assert second.outcome == Outcome(kind=OutcomeKind.ANSWERED, reply=reply)
 
     async def test_a_drop_and_the_acceptance_it_makes_room_for_are_one(self, open_store: OpenStore) -> None:
         """Both are kept; and when the new message is known already, neither is."""
