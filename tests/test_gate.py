@@ -121,7 +121,7 @@ def test_failures_of_the_message_itself_leave_the_gate_alone() -> None:
 
 
 async def test_who_waits_at_the_gate_passes_as_soon_as_it_is_open(autojump_clock: trio.testing.MockClock) -> None:
-    """At the reset, or at once when a turn that was still running succeeds."""
+    """At the reset, or at once when a turn that was let through since succeeds."""
     gate = Gate(autojump_clock.current_time)
     gate.on_failure("rate_limit", "limited", autojump_clock.current_time() + 50)
     await gate.enter()
@@ -130,8 +130,19 @@ async def test_who_waits_at_the_gate_passes_as_soon_as_it_is_open(autojump_clock
     async with trio.open_nursery() as nursery:
         nursery.start_soon(gate.enter)
         await trio.testing.wait_all_tasks_blocked()
-        gate.on_success()
+        gate.on_success(gate.state.closures)
     assert autojump_clock.current_time() == 50
+
+
+def test_a_turn_that_began_before_the_gate_closed_does_not_open_it() -> None:
+    """Its answer says nothing of what closed the gate since."""
+    gate = Gate(lambda: NOW)
+    before = gate.state.closures
+    gate.on_failure("rate_limit", "limited", NOW + 50)
+    gate.on_success(before)
+    assert gate.state.admit(NOW) == 50
+    gate.on_success(gate.state.closures)
+    assert gate.state.admit(NOW) == 0
 
 
 # -- an engine whose driver fails as the API does

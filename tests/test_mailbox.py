@@ -320,3 +320,16 @@ async def test_one_who_comes_later_does_not_overtake_those_who_wait_for_a_place(
             await trio.testing.wait_all_tasks_blocked()
             assert got == ["early"]
             nursery.cancel_scope.cancel()
+
+
+async def test_a_backlog_is_not_overtaken_while_the_window_on_it_empties() -> None:
+    """What waits on disk was accepted first, however much room there is in memory."""
+    mailbox, waiting = Mailbox("c", 4), [entry(number) for number in range(4)]
+    mailbox.restore(waiting, backlog=2)
+    for each in waiting[:3]:
+        assert await mailbox.next() is each
+        mailbox.begin(each)
+    with pytest.raises(MailboxFull):
+        mailbox.offer(entry(9))
+    mailbox.restore([entry(4), entry(5)], backlog=0)
+    assert mailbox.offer(entry(9)) == 3

@@ -258,7 +258,8 @@ async def test_a_rate_limit_holds_the_next_message_back_until_it_has_passed(host
         nursery.start_soon(engine.ask, "d", "three")
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert host.asked("two") == host.asked("three") == []
-        engine._services.gate.on_success()
+        gate = engine._services.gate
+        gate.on_success(gate.state.closures)
         assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
     assert caught.value.outcome.error == "rate_limit"
     assert len(host.audit("gate.closed", error="rate_limit")) == 1

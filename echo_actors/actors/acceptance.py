@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from echo_actors.actors.channel import ChannelActor
-from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.mailbox import Entry, Mailbox
 from echo_actors.actors.services import Services
 from echo_actors.audit import text_fields
 from echo_actors.errors import ChannelSuspended, GateClosed
@@ -55,11 +55,7 @@ class Acceptance:
         if known is not None:
             return known, Receipt(known.message.message_id, known.message.sequence, 0)
         actor = await self._place(message.channel)
-        dropped = actor.mailbox.oldest() if actor.mailbox.full else None
-        if dropped is not None and self.services.settings.full_mailbox is FullPolicy.DROP_OLDEST:
-            actor.mailbox.withdraw(dropped)
-        else:
-            dropped = None
+        dropped = self._drop_for(actor.mailbox)
         entry = Entry(attrs.evolve(message, sequence=self.last_sequence + 1))
         position = actor.mailbox.offer(entry) + (actor.runner.batch is not None)
         self.last_sequence += 1
@@ -82,7 +78,8 @@ class Acceptance:
             if gate.state.broken and gate.now() < gate.state.closed_until:
                 raise GateClosed(gate.state.reason, gate.state.closed_until - gate.now())
             actor, policy = self.actor(channel), self.services.settings.full_mailbox
-            committing = actor.mailbox.committing() if actor.mailbox.full else None
+            mailbox = actor.mailbox
+            committing = mailbox.committing() if mailbox.full and not mailbox.backlog else None
             if policy is FullPolicy.WAIT and actor.mailbox.crowded:
                 await actor.mailbox.wait_for_place()
                 if not actor.mailbox.full:
@@ -92,6 +89,13 @@ class Acceptance:
                 await committing.settled.wait()
             else:
                 return actor
+
+    def _drop_for(self, mailbox: Mailbox) -> Entry | None:
+        """Take the oldest entry out of a full mailbox, if the policy says so and that makes a place."""
+        oldest = mailbox.oldest()
+        if self.services.settings.full_mailbox is not FullPolicy.DROP_OLDEST or mailbox.backlog:
+            return None
+        return oldest if oldest is not None and mailbox.full and mailbox.withdraw(oldest) else None
 
     async def _keep(self, actor: ChannelActor, entry: Entry, dropped: Entry | None) -> StoredMessage | None:
         """Store an entry; give the stored message when its id was known. A caller's cancellation waits meanwhile."""

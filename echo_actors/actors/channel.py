@@ -137,7 +137,9 @@ class ChannelActor:
     async def _refill(self) -> None:
         """Load more of the backlog when the window on it has become small."""
         mailbox = self.mailbox
-        if mailbox.backlog and mailbox.room * 2 > self.services.settings.mailbox_size:
+        if mailbox.backlog and (
+            mailbox.room * 2 > self.services.settings.mailbox_size or mailbox.room >= mailbox.backlog
+        ):
             stored = await self.services.store.unfinished(self.channel, after=self._last_loaded, limit=mailbox.room)
             entries = [self.entry_of(each) for each in stored]
             self.restore(entries, max(0, mailbox.backlog - len(entries)) if entries else 0)
@@ -148,7 +150,7 @@ class ChannelActor:
             if self._draining or not self.services.gate.admits(self._ticket):
                 return
             if self.mailbox.begin(entry):
-                await self.runner.serve(entry)
+                await self.runner.serve(entry, self._ticket)
 
     def _owned(self) -> Claim:
         if self._claim is None:

@@ -112,8 +112,8 @@ class Mailbox:
 
     @property
     def full(self) -> bool:
-        """Whether nothing more can be accepted now."""
-        return self.depth >= self._size
+        """Whether nothing more can be accepted now: what waits on disk was accepted before it."""
+        return self.backlog > 0 or len(self._waiting) >= self._size
 
     @property
     def room(self) -> int:
@@ -137,7 +137,7 @@ class Mailbox:
     @property
     def crowded(self) -> bool:
         """Whether one who wants a place has to wait for it."""
-        return self.depth + self._granted >= self._size or bool(self._hopeful)
+        return self.full or len(self._waiting) + self._granted >= self._size or bool(self._hopeful)
 
     async def wait_for_place(self) -> None:
         """Wait until there is a place, behind those who wait already, or until the mailbox closes."""
@@ -157,6 +157,7 @@ class Mailbox:
             self._add(entry)
             entry.commit()
         self.backlog = backlog
+        self._grant()
 
     def withdraw(self, entry: Entry) -> bool:
         """Take an entry out before it begins; False when it is too late."""
@@ -236,9 +237,10 @@ class Mailbox:
         self._send.send_nowait(entry)
 
     def _grant(self) -> None:
-        """Keep a free place for the one who has waited longest for it."""
-        if self._hopeful and self.depth + self._granted < self._size:
-            self._granted += len(self._hopeful.unpark())
+        """Keep the free places for those who have waited longest for one."""
+        free = 0 if self.full else self._size - len(self._waiting) - self._granted
+        if free > 0 and self._hopeful:
+            self._granted += len(self._hopeful.unpark(count=free))
 
     def _pull(self) -> None:
         while True:

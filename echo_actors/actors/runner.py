@@ -44,12 +44,19 @@ class TurnRunner:
     claim: Callable[[], Claim]
     spawn: Spawn
     batch: Batch | None = None
+    _ticket: int = 0
     _attempt: Attempt | None = None
     _early_stop: Stop | None = None
     _steering: trio.Event | None = None
 
-    async def serve(self, entry: Entry) -> None:
-        """Bring a message that was taken out of the mailbox to its end, or back into the mailbox."""
+    async def serve(self, entry: Entry, ticket: int) -> None:
+        """Bring a message that was taken out of the mailbox to its end, or back into the mailbox.
+
+        Args:
+            entry: The message.
+            ticket: With which the gate let it pass.
+        """
+        self._ticket = ticket
         batch = self.batch = Batch(policy_of(entry.message), [entry])
         try:
             if await self._ends_without_a_turn(entry):
@@ -283,7 +290,7 @@ class TurnRunner:
         if result is None or result.replayed:
             return
         if result.error is None:
-            gate.on_success()
+            gate.on_success(self._ticket)
         elif gate.on_failure(result.error, result.reason, result.resets_at):
             state = gate.state
             until = max(0.0, state.closed_until - gate.now())

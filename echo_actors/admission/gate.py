@@ -103,8 +103,10 @@ class Gate:
         """Whether the gate has not closed since the ticket was given."""
         return ticket == self.state.closures
 
-    def on_success(self) -> None:
-        """A turn was answered."""
+    def on_success(self, ticket: int) -> None:
+        """A turn was answered; one that had begun before the gate closed says nothing of what closed it."""
+        if not self.admits(ticket):
+            return
         was_closed = bool(self.state.reason)
         self.state.on_success()
         if was_closed:

@@ -79,6 +79,7 @@ class PuppetDriver:
         obedient: Whether an interrupt ends a turn.
         in_tool: Whether a turn takes up further messages at once, as a CLI does that runs a tool.
         running: The turns by channel.
+        stayed: Messages that waited in the CLI when a turn ended; it begins them next, whatever else there is.
     """
 
     conversations: Conversations = attrs.Factory(Conversations)
@@ -86,6 +87,7 @@ class PuppetDriver:
     obedient: bool = True
     in_tool: bool = True
     running: dict[str, PuppetTurn] = attrs.Factory(dict)
+    stayed: set[str] = attrs.Factory(set)
     _queued: dict[str, dict[str, str]] = attrs.Factory(dict)
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
@@ -182,6 +184,7 @@ class PuppetDriver:
                 self._begin(turn, uuid, content)
         elif decision.left == "stay":
             self._queued[request.channel] = turn.waiting
+            self.stayed.update(turn.waiting)
         returned = tuple(turn.waiting) if decision.left == "return" else ()
         if decision.error is None:
             answer = _answered(tuple(turn.begun), request.session_id, self._answer(turn), SPENT)
