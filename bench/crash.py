@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from bench.crash_evidence import Evidence, gather
 from bench.report import Check, Result, Target, machine, save, show
 from bench.statistics import summarize
 from echo_actors.claude.locate import find_cli
+from echo_actors.claude.process_tree import marked
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.simulator.model import ModelServer, open_model_server
 
@@ -41,7 +43,9 @@ _ROOT = Path(__file__).parent.parent
 _RESULTS = Path(__file__).parent / "results"
 _START_SECONDS = 30.0
 _TOOL_EVERY = 4
-_COLLECTED = 0.5
+_COLLECTED = 0.8
+_WHOLE_MACHINE = 0.5
+"""How often the CLIs die with the program, as when the machine fails; else they may still end their turns."""
 
 
 @attrs.frozen(kw_only=True)
@@ -156,6 +160,9 @@ class Run:
                     await trio.sleep(chance.uniform(0, self.plan.longest))
                     if process.poll() is not None:
                         raise RuntimeError(f"the program ended by itself with {process.returncode}")
+                    process.kill()
+                    if chance.random() < _WHOLE_MACHINE:
+                        self._kill_clis(life)
                 self.kills += 1
                 self.on_kill(self.kills)
             messages = messages[: (self.kills + 1) * self.plan.share]
@@ -186,6 +193,10 @@ class Run:
                 await process.wait()
                 if process.stdout is not None:
                     await process.stdout.aclose()
+
+    def _kill_clis(self, life: Life) -> None:
+        for each in marked({"HOME": life.settings["environment"]["HOME"]}):
+            each.send(signal.SIGKILL)
 
     def _asked(self, model: ModelServer) -> list[str]:
         """What the model was asked, in order; messages that shared a turn one by one."""

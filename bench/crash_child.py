@@ -86,11 +86,13 @@ class Talk:
     descriptor: int
 
     async def hold(self, messages: list[Planned]) -> None:
-        """Send one channel's messages, in order; now and then wait for an answer before the next."""
+        """Send one channel's messages, in order; now and then wait for the last one's answer."""
         for message in messages:
             busy = BusyPolicy(message.busy)
-            if int(message.message_id[:8], 16) % _ASKED_EVERY == 0:
-                await self.engine.ask(message.channel, message.text, message_id=message.message_id, on_cancel="detach")
+            if message is messages[-1] and int(message.message_id[:8], 16) % _ASKED_EVERY == 0:
+                await self.engine.ask(
+                    message.channel, message.text, message_id=message.message_id, busy=busy, on_cancel="detach"
+                )
                 await self.see_end(message.message_id)
             else:
                 receipt = await self.engine.post(

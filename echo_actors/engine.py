@@ -267,7 +267,11 @@ class Engine:
         services = self._services
         limit = services.settings.max_message_bytes
         message = new_message(channel, text, options, now=services.now(), max_bytes=limit)
-        return await self._supervisor.acceptance.accept(message)
+        known, receipt = await self._supervisor.acceptance.accept(message)
+        if known.message.channel != channel:
+            # The first outcome would tell one channel what was said in another.
+            raise InvalidMessage(f"message {receipt.message_id} was accepted in another channel; its id is used up")
+        return known, receipt
 
     async def _outcome_of(self, known: Entry | StoredMessage) -> Outcome:
         if isinstance(known, StoredMessage) and known.outcome is None:
@@ -287,5 +291,6 @@ class Engine:
         return self._supervisor.entry_of(latest)
 
     def _withdraw_soon(self, known: Entry | StoredMessage, reason: str) -> None:
-        if isinstance(known, Entry):
+        # At the end of a drain all are marked as ended: a stream may be left when nothing runs any more.
+        if isinstance(known, Entry) and not known.ended.is_set():
             self._supervisor.nursery.start_soon(self._supervisor.withdraw, known, reason)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -192,11 +192,6 @@ class Program:
             finally:
                 await _end(process)
         assert self.left() == set()
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something that happens outside of this process and tells nobody."""
-        while not holds():  # noqa: ASYNC110 - nothing calls back
-            await trio.sleep(0.01)
 
     def asked(self) -> list[str]:
         """What the scripted CLI was asked, in order."""

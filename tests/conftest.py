@@ -13,6 +13,7 @@ import orjson
 import psutil
 import pytest
 import trio
+from support import until
 
 from echo_actors import Engine, Settings, open_engine
 from echo_actors.claude.environment import RUN_VARIABLE
@@ -72,8 +73,7 @@ class Host:
 async def eventually(holds: Callable[[], bool], *, within: float = 10.0) -> None:
     """Wait until something outside of this program holds: a process is there, or gone."""
     with trio.fail_after(within):
-        while not holds():  # noqa: ASYNC110 - the outside does not call back
-            await trio.sleep(0.01)
+        await until(holds)
 
 
 async def first(events: AsyncIterator[Event], kind: type[Event]) -> Event:

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from conftest import Host, first
 from support import asked, new_id, plain_settings, scripted_engine, scripted_settings, until
 
 from echo_actors import BusyPolicy, Engine, Outcome, OutcomeKind, Trust, open_engine
 from echo_actors.events import ToolStarted, TurnStarted
+from echo_actors.state.sqlite import SQLiteStore
 from echo_actors.testing.puppet_driver import Conversations, Decision, PuppetDriver, died
 
 BURST = 25
@@ -166,6 +168,37 @@ async def test_a_steered_message_the_cli_had_not_begun_outlives_the_turns_death(
         await until(lambda: "c" in driver.running and driver.running["c"].request.content == "steered")
         driver.decide("c", Decision())
         assert (await engine.outcome(steered.message_id)).kind is OutcomeKind.ANSWERED
+
+
+async def test_a_turn_that_dies_while_a_message_joins_it_costs_that_message_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its attempt was being counted: it is asked once, after the turn's death, and the count is right."""
+    conversed = list[str]()
+    driver = PuppetDriver(on_asked=lambda _channel, _uuid, content: conversed.append(content))
+    committing, go_on, start = trio.Event(), trio.Event(), SQLiteStore.start
+
+    async def late(self: SQLiteStore, *arguments: Any, **fields: Any) -> None:
+        await start(self, *arguments, **fields)
+        if conversed:
+            committing.set()
+            await go_on.wait()
+
+    async with _puppet(tmp_path, driver) as engine:
+        monkeypatch.setattr(SQLiteStore, "start", late)
+        running = await engine.post("c", "running")
+        await _running(driver, running.message_id)
+        steered = await engine.post("c", "steered", busy=BusyPolicy.STEER)
+        await committing.wait()
+        driver.decide("c", died())
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+        assert (await engine.outcome(running.message_id)).kind is OutcomeKind.FAILED
+        await until(lambda: driver.decide("c", Decision()))
+        outcome = await engine.outcome(steered.message_id)
+        assert (await engine._services.store.message(steered.message_id)).attempts == 1  # type: ignore[union-attr]  # known
+    assert (outcome.kind, outcome.attempts) == (OutcomeKind.ANSWERED, 1)
+    assert conversed == ["running", "steered"]
 
 
 @pytest.mark.parametrize("busy", [BusyPolicy.STEER, BusyPolicy.COLLECT, BusyPolicy.INTERRUPT])

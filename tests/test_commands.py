@@ -14,6 +14,7 @@ import orjson
 import pytest
 import trio
 from commands_program import Finished, Program, plain
+from support import until
 
 from echo_actors.commands.exits import Exit, report
 from echo_actors.errors import (
@@ -128,7 +129,7 @@ async def test_send_works_with_the_real_cli(program: Program, cli: Path) -> None
 async def test_send_is_ended_by_a_signal_without_a_word(program: Program, number: int, code: int) -> None:
     """The turn is interrupted, the processes are gone, and no traceback is shown."""
     async with program.start("send", "c", "[[delay 900]]") as running:
-        await program.until(lambda: bool(program.asked()))
+        await until(lambda: bool(program.asked()))
         running.process.send_signal(number)
     assert (running.process.returncode, bytes(running.errors), bytes(running.written)) == (code, b"", b"")
     assert '"outcome":"cancelled"' in program.audit()
@@ -141,9 +142,9 @@ async def test_a_second_signal_cuts_a_turn_that_does_not_end(program: Program) -
         ECHO_ACTORS_INTERRUPT_GRACE="900",
         ECHO_ACTORS_DRAIN_TIMEOUT="900",
     ) as running:
-        await program.until(lambda: "process.spawned" in program.audit())
+        await until(lambda: "process.spawned" in program.audit())
         running.process.send_signal(signal.SIGTERM)
-        await program.until(lambda: "engine.draining" in program.audit())
+        await until(lambda: "engine.draining" in program.audit())
         running.process.send_signal(signal.SIGTERM)
     assert (running.process.returncode, bytes(running.errors)) == (143, b"")
 
@@ -153,7 +154,7 @@ async def test_a_signal_that_was_ignored_from_the_start_stays_ignored(program: P
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         async with program.start("send", "c", "[[delay 0.5]] hello") as running:
-            await program.until(lambda: bool(program.asked()))
+            await until(lambda: bool(program.asked()))
             running.process.send_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, old)

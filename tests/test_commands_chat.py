@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands_program import Program
+from support import until
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def test_ctrl_c_interrupts_the_answer_and_a_second_one_at_the_prompt_leave
     async with program.terminal("chat", "c") as running:
         await running.see("> ")
         await running.type("[[delay 900]]\n")
-        await program.until(lambda: len(program.asked()) == 1)
+        await until(lambda: len(program.asked()) == 1)
         await running.type("\x03")
         await running.see("interrupted: cancelled")
         await running.see("> ")
@@ -64,11 +65,11 @@ async def test_a_second_ctrl_c_in_a_turn_that_does_not_end_leaves(program: Progr
     async with program.terminal("chat", "c", ECHO_ACTORS_INTERRUPT_GRACE="900") as running:
         await running.see("> ")
         await running.type("[[silence]]\n")
-        await program.until(lambda: "process.spawned" in program.audit())
+        await until(lambda: "process.spawned" in program.audit())
         await running.type("\x03")
         await running.see("Ctrl-C again leaves")
         await running.type("\x03")
-        await program.until(lambda: "engine.draining" in program.audit())
+        await until(lambda: "engine.draining" in program.audit())
         await running.type("\x03")
     assert running.process.returncode == 130
     assert b"Traceback" not in running.written
@@ -95,7 +96,7 @@ async def test_a_closed_terminal_ends_the_conversation_and_its_turn(program: Pro
     async with program.terminal("chat", "c") as running:
         await running.see("> ")
         await running.type("[[delay 900]]\n")
-        await program.until(lambda: len(program.asked()) == 1)
+        await until(lambda: len(program.asked()) == 1)
         await running.hang_up()
     assert running.process.returncode == 143
     assert '"outcome":"cancelled"' in program.audit()

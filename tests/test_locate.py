@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from echo_actors.claude.locate import CLIVersion, VersionCache, find_cli, read_version
+from echo_actors.claude.locate import CLIVersion, find_cli, read_version
 from echo_actors.errors import CLINotFound
 
 
@@ -68,15 +68,12 @@ def test_no_cli_anywhere_is_an_error(tmp_path: Path, package: Path) -> None:
     assert caught.value.searched == (str(tmp_path), str(package))
 
 
-async def test_a_version_is_read_once_per_binary(tmp_path: Path) -> None:
-    """The cache answers until the file changes."""
-    cache: VersionCache = {}
-    path = program(tmp_path / "claude", f"echo x >> {tmp_path}/asked; echo '2.1.330 (Claude Code)'")
-    assert await read_version(path, cache) == CLIVersion("2.1.330 (Claude Code)", (2, 1, 330))
-    await read_version(path, cache)
-    assert (tmp_path / "asked").read_text() == "x\n"
+async def test_the_version_is_what_the_cli_says(tmp_path: Path) -> None:
+    """With whatever it says besides."""
+    path = program(tmp_path / "claude", "echo '2.1.330 (Claude Code)'")
+    assert await read_version(path) == CLIVersion("2.1.330 (Claude Code)", (2, 1, 330))
     program(path, "echo 10.0.0-beta")
-    assert (await read_version(path, cache)).numbers == (10, 0, 0)
+    assert (await read_version(path)).numbers == (10, 0, 0)
 
 
 async def test_the_version_is_asked_with_an_almost_empty_environment(
@@ -85,22 +82,21 @@ async def test_the_version_is_asked_with_an_almost_empty_environment(
     """No secret is needed for it."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "hidden")
     path = program(tmp_path / "claude", 'echo "1.2.3 $ANTHROPIC_API_KEY"')
-    assert (await read_version(path, {})).text == "1.2.3"
+    assert (await read_version(path)).text == "1.2.3"
 
 
 @pytest.mark.parametrize("script", ["echo 2.1.330; exit 1", "exec sleep 987"])
-async def test_a_cli_that_does_not_answer_is_old_and_asked_again(tmp_path: Path, script: str) -> None:
-    """A passing trouble is not remembered."""
-    cache: VersionCache = {}
-    version = await read_version(program(tmp_path / "claude", script), cache, seconds=0.2)
+async def test_a_cli_that_does_not_answer_counts_as_old(tmp_path: Path, script: str) -> None:
+    """Its text is then defused, which does no harm to a newer one."""
+    version = await read_version(program(tmp_path / "claude", script), seconds=0.2)
     assert version == CLIVersion("", None)
-    assert cache == {}
+    assert not version.at_least(0)
 
 
 async def test_a_cli_that_is_gone_is_not_found(tmp_path: Path) -> None:
     """Between finding it and asking it, it can be removed."""
     with pytest.raises(CLINotFound):
-        await read_version(tmp_path / "claude", {})
+        await read_version(tmp_path / "claude")
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,9 @@ class TurnRunner:
     async def _run(self, batch: Batch) -> tuple[Verdict, set[str]]:
         """Run until the CLI says something final; give the verdict, and the uuids of what the CLI had begun."""
         if self._early_stop is not None:
+            if len(batch.entries) < len(batch.members):
+                # What is left was steered: the CLI may have it, and must not run it after its end.
+                await self.services.driver.retire(self.channel, self._early_stop.reason)
             return Verdict(kind=self._early_stop.kind, reason=self._early_stop.reason), set()
         services = self.services
         attempt = self._attempt = Attempt(

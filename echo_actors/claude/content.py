@@ -7,6 +7,9 @@ from typing import Any
 
 from echo_actors.models import Block
 
+DEEPEST = 200
+"""How deep a tool's input may be nested: what is deeper can be read (up to 1,024) but not written again (254)."""
+
 
 def reply_text(blocks: Iterable[Block]) -> str:
     """The text of an answer: its text blocks, stripped, the empty ones dropped, joined by a blank line."""
@@ -41,9 +44,24 @@ def block_of(raw: dict[str, Any]) -> Block:
         case "thinking":
             return Block(kind, str(raw.get("thinking", "")))
         case "tool_use":
-            return Block(kind, name=str(raw.get("name", "")), data=table(raw, "input"))
+            return Block(kind, name=str(raw.get("name", "")), data=_storable(table(raw, "input")))
         case _:
-            return Block(kind, data=raw)
+            return Block(kind, data=_storable(raw))
+
+
+def _storable(data: dict[str, Any]) -> dict[str, Any]:
+    """The data, or a word about it when it is nested too deep to be kept."""
+    level: list[Any] = [data]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return data
+    return {"left_out": f"nested deeper than {DEEPEST} levels"}
 
 
 def flat_text(content: object) -> str:

@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import attrs
 import trio
@@ -42,10 +42,6 @@ class CLIVersion:
         return self.numbers is not None and self.numbers >= numbers
 
 
-VersionCache: TypeAlias = MutableMapping[tuple[Path, int, int], CLIVersion]
-"""Versions by path, modification time in nanoseconds and size: a replaced binary is asked again."""
-
-
 def find_cli(setting: Path | None, environ: Mapping[str, str]) -> Path:
     """Return the CLI to run: the setting, ``CLAUDE_BIN``, ``claude`` on PATH, the one in the SDK's wheel.
 
@@ -72,25 +68,17 @@ def find_cli(setting: Path | None, environ: Mapping[str, str]) -> Path:
     raise CLINotFound(reason="There is no Claude CLI on this machine.", searched=searched)
 
 
-async def read_version(path: Path, cache: VersionCache, *, seconds: float = 10.0) -> CLIVersion:
-    """Ask the CLI for its version, once per binary.
-
-    One that fails or does not answer within ``seconds`` has an unknown version, which is not remembered.
+async def read_version(path: Path, *, seconds: float = 10.0) -> CLIVersion:
+    """Ask the CLI for its version; one that fails or does not answer within ``seconds`` has an unknown one.
 
     Raises:
         CLINotFound: The file is gone or cannot be run.
     """
     try:
-        stat = await trio.Path(path).stat()
-        key = (path, stat.st_mtime_ns, stat.st_size)
-        if key not in cache:
-            text = await _ask(path, seconds)
-            if text is None:
-                return CLIVersion("", None)
-            cache[key] = CLIVersion.parse(text)
+        text = await _ask(path, seconds)
     except OSError as error:
         raise CLINotFound(reason=f"{path} cannot be run: {error.strerror}.", searched=(str(path),)) from error
-    return cache[key]
+    return CLIVersion("", None) if text is None else CLIVersion.parse(text)
 
 
 async def _ask(path: Path, seconds: float) -> str | None:

@@ -7,13 +7,15 @@ last result; older ones leave the difference to the reader.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from echo_actors.models import Usage
+
+MOST = 1e12
+"""The largest count or amount that is believed. Sums of larger ones could not be stored, nor their outcomes."""
 
 _MODEL_USAGE = {
     "input_tokens": "inputTokens",
@@ -34,8 +36,8 @@ def _count(source: Mapping[str, Any], names: Mapping[str, str]) -> Usage:
 
 
 def number(value: object) -> float:
-    """A count or an amount from the wire; what is no finite number from 0 up counts as nothing."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
+    """A count or an amount from the wire; what is no number from 0 to ``MOST`` counts as nothing."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST:
         return float(value)
     return 0.0
 

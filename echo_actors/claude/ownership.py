@@ -71,7 +71,11 @@ class Ownership:
         taken = lock_session(session_id, config)
         if isinstance(taken, Holder):
             return taken
-        user = session_user(session_id, config, self.run_id)
+        try:
+            user = session_user(session_id, config, self.run_id)
+        except OSError as problem:
+            taken.release()
+            raise CLIFailed(f"whether session {session_id} is in use cannot be seen: {problem}") from problem
         if user is None:
             return taken
         taken.release()

@@ -73,7 +73,12 @@ class CLIProcess:
     def __attrs_post_init__(self) -> None:
         self._outbox, self._to_write = trio.open_memory_channel[bytes](self._limits.queued_frames)
         self._termination = Termination(
-            self.identity, self.mark.variables(), self._limits, exited=self._exited, hurry=self._hurry
+            self.identity,
+            self.mark.variables(),
+            self._limits,
+            signal_cli=self._process.send_signal,
+            exited=self._exited,
+            hurry=self._hurry,
         )
 
     @classmethod
@@ -98,8 +103,10 @@ class CLIProcess:
 
         async def live(task_status: trio.TaskStatus[CLIProcess]) -> None:
             process = await open_cli(argv, environment, cwd)
+            identity = Identity(process.pid, 0)
             # Until somebody has waited for it, even a process that ended at once is in the table.
-            identity = Identity.of(process.pid) or Identity(process.pid, 0)
+            with contextlib.suppress(OSError):
+                identity = Identity.of(process.pid) or identity
             self = cls(
                 mark=mark,
                 identity=identity,
@@ -179,18 +186,27 @@ class CLIProcess:
             self._hurry.set()
 
     async def _live(self) -> None:
-        async with trio.open_nursery() as outside:
-            outside.start_soon(self._end_when_cancelled)
-            with trio.CancelScope(shield=True):
-                async with trio.open_nursery() as inside:
-                    inside.start_soon(self._read_frames)
-                    inside.start_soon(self._drain_errors)
-                    inside.start_soon(self._write_frames)
-                    inside.start_soon(self._wait_for_exit)
-                    await self._leaving.wait()
-                    how, reaped = await self._leave()
-                    inside.cancel_scope.cancel()
-                self._finish(how, reaped)
+        try:
+            async with trio.open_nursery() as outside:
+                outside.start_soon(self._end_when_cancelled)
+                with trio.CancelScope(shield=True):
+                    await self._own()
+        finally:
+            if not self.ended.is_set():
+                # Whatever broke the owner: nothing may go on unowned, and nobody may wait for ever.
+                self._termination.kill_now()
+                self._finish("killed", 0)
+
+    async def _own(self) -> None:
+        async with trio.open_nursery() as inside:
+            inside.start_soon(self._read_frames)
+            inside.start_soon(self._drain_errors)
+            inside.start_soon(self._write_frames)
+            inside.start_soon(self._wait_for_exit)
+            await self._leaving.wait()
+            how, reaped = await self._leave()
+            inside.cancel_scope.cancel()
+        self._finish(how, reaped)
 
     async def _leave(self) -> tuple[How, int]:
         if self._asked is None and not self._hurry.is_set():

@@ -1,11 +1,13 @@
 """Reads the machine's table of processes.
 
 Linux is read from ``/proc`` directly, which takes a sixth of psutil's time for a scan of every environment; elsewhere
-psutil reads it. Whatever cannot be read, because it is gone or another user's, is left out.
+psutil reads it. Whatever cannot be read, because it is gone or another user's, is left out. Not so what cannot be read
+for want of file descriptors: taking every process for gone would leave them running, so that is an ``OSError``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,7 +90,9 @@ class ProcTable:
         try:
             with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib doubles the time of a scan
                 return file.read()
-        except OSError:
+        except OSError as problem:
+            if problem.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             return b""
 
 

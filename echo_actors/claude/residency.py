@@ -276,7 +276,7 @@ async def open_residency(
     """
     environ = os.environ if environ is None else environ
     cli = find_cli(settings.claude_bin, environ)
-    version = await read_version(cli, {})
+    version = await read_version(cli)
     record("cli.found", path=str(cli), version=version.text, defused=not version.at_least(*COMPOSED_SINCE))
     error: Exception | None = None
     async with trio.open_nursery() as nursery:

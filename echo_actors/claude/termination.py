@@ -6,8 +6,9 @@ below it is listed before the first signal, found again by the mark in its envir
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -66,11 +67,16 @@ class StopReport:
 
 @attrs.define(eq=False)
 class Termination:
-    """The escalation for one CLI. ``hurry`` leaves out waiting for a clean exit, also when set while waiting."""
+    """The escalation for one CLI. ``hurry`` leaves out waiting for a clean exit, also when set while waiting.
+
+    ``signal_cli`` needs no look at the machine's processes: the CLI must end also when that is not possible, for want
+    of file descriptors or threads.
+    """
 
     _cli: Identity
     _mark: Mapping[str, str]
     _limits: ProcessLimits
+    _signal_cli: Callable[[signal.Signals], None] = attrs.field(kw_only=True)
     _exited: trio.Event = attrs.field(kw_only=True)
     _hurry: trio.Event = attrs.field(kw_only=True)
     _known: set[Identity] = attrs.field(factory=set, init=False)
@@ -82,11 +88,11 @@ class Termination:
         await self._list_descendants()
         if await self._exits_by_itself():
             return "stdin closed"
-        self._cli.send(signal.SIGTERM)
+        self._signal_cli(signal.SIGTERM)
         if await self._exits_within(self._limits.term_grace):
             return "terminated"
         await self._list_descendants()
-        self._cli.send(signal.SIGKILL)
+        self._signal_cli(signal.SIGKILL)
         await self._exits_within(self._limits.kill_grace)
         return "killed"
 
@@ -94,14 +100,24 @@ class Termination:
         """Kill what the CLI left behind, until a scan finds nothing; return how many that were."""
         killed: set[Identity] = set()
         with trio.move_on_after(self._limits.kill_grace) as scope:
-            while left := await trio.to_thread.run_sync(self._left):
-                for identity in left:
-                    identity.send(signal.SIGKILL)
-                killed |= left
+            while (left := await self._look(self._kill_left)) != set():
+                killed |= left or set()
                 await trio.sleep(_RESCAN_SECONDS)
         if scope.cancelled_caught:
-            _LOG.error("process.unkillable", pid=self._cli.pid, left=sorted(identity.pid for identity in left))
+            _LOG.error("process.unkillable", pid=self._cli.pid, left=sorted(identity.pid for identity in left or ()))
         return len(killed)
+
+    def kill_now(self) -> None:
+        """Kill the CLI and what it started, as far as one look finds it, without waiting for anything."""
+        with contextlib.suppress(OSError):
+            self._signal_cli(signal.SIGKILL)
+            self._kill_left()
+
+    def _kill_left(self) -> set[Identity]:
+        left = self._left()
+        for identity in left:
+            identity.send(signal.SIGKILL)
+        return left
 
     def _left(self) -> set[Identity]:
         known = {identity for identity in self._known if identity.alive()}
@@ -111,7 +127,15 @@ class Termination:
         return found | descendants(*(identity.pid for identity in found))
 
     async def _list_descendants(self) -> None:
-        self._known |= await trio.to_thread.run_sync(descendants, self._cli.pid)
+        self._known |= await self._look(lambda: descendants(self._cli.pid)) or set()
+
+    async def _look(self, look: Callable[[], set[Identity]]) -> set[Identity] | None:
+        """Look at the machine's processes; None while there is no descriptor or no thread for it."""
+        try:
+            return await trio.to_thread.run_sync(look)
+        except (OSError, RuntimeError) as problem:
+            _LOG.warning("process.no_look", pid=self._cli.pid, problem=str(problem))
+            return None
 
     async def _exits_by_itself(self) -> bool:
         with trio.move_on_after(self._limits.stdin_grace):

@@ -41,7 +41,11 @@ class Vitals:
             await trio.sleep(interval)
             watched = list(self.watched())
             now = trio.current_time()
-            samples = await trio.to_thread.run_sync(_look, [identity for identity, _ in watched], now)
+            try:
+                samples = await trio.to_thread.run_sync(_look, [identity for identity, _ in watched], now)
+            except (OSError, RuntimeError):
+                # No descriptor or no thread is left for it. The clocks go on; the next look may succeed.
+                continue
             for identity, on_life in watched:
                 if _lives(self._before.get(identity), samples[identity]):
                     on_life()

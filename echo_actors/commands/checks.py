@@ -68,7 +68,7 @@ async def check_cli(settings: Settings, environ: Mapping[str, str]) -> list[Find
     """The CLI: where it is, by which rule it was found, and what its version means."""
     try:
         path = find_cli(settings.claude_bin, environ)
-        version = await read_version(path, {})
+        version = await read_version(path)
     except CLINotFound as problem:
         reason = " ".join((problem.reason, *(f"Looked in: {place}." for place in problem.searched)))
         remedy = "pip install 'echo-actors[claude]', or npm install -g @anthropic-ai/claude-code, or set CLAUDE_BIN"
