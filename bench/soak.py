@@ -34,8 +34,8 @@ from echo_actors.simulator.cli import write_scripted_cli
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLE_EVERY = 3.0
-WARM_UP = 0.25
-"""The part of the run that does not count: caches, the ring of events and the allocator's arenas fill meanwhile."""
+WARM_UP = 0.4
+"""The part of the run that does not count: caches of pages, the ring of events and the arenas fill meanwhile."""
 MOST_GROWTH = 1.05
 TASKS_OF_ONE_PROCESS = 8
 """Tasks that a resident and its stop may have at once: what the number of tasks may swing by per resident."""

@@ -10,13 +10,14 @@ from typing import Literal, Unpack
 import attrs
 import trio
 
-from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.acceptance import Taken
+from echo_actors.actors.mailbox import Entry, EntryState
 from echo_actors.actors.services import Services
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.actors.topic import Subscription
 from echo_actors.actors.verdict import Stop
 from echo_actors.audit import AuditLog
-from echo_actors.errors import EngineClosed, InvalidMessage
+from echo_actors.errors import EngineClosed, InvalidMessage, StoreError
 from echo_actors.intake import MessageOptions, canonical_id, check_channel, new_message
 from echo_actors.models import Outcome, OutcomeKind, Receipt, Reply
 from echo_actors.settings import Settings
@@ -91,8 +92,8 @@ class Engine:
             StoreError: The message could not be kept.
             EngineClosed: The engine is draining.
         """
-        _, receipt = await self._accept(channel, text, options)
-        return receipt
+        taken = await self._accept(channel, text, options)
+        return taken.receipt
 
     async def ask(
         self,
@@ -116,12 +117,12 @@ class Engine:
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
         """
-        known, _ = await self._accept(channel, text, options)
+        taken = await self._accept(channel, text, options)
         try:
-            return answer(await self._outcome_of(known))
+            return answer(await self._outcome_of(taken.message))
         except trio.Cancelled:
             if on_cancel == "interrupt":
-                self._withdraw_soon(known, "the caller was cancelled")
+                self._withdraw_soon(taken, "the caller was cancelled")
             raise
 
     async def outcome(self, message_id: str | uuid.UUID) -> Outcome:
@@ -152,15 +153,13 @@ class Engine:
         errors of a turn come from ``reply``.
         """
         async with self._services.hub.subscribe(check_channel(channel)) as subscription:
-            known, receipt = await self._accept(channel, text, options)
-            stream = Stream(receipt.message_id, subscription, known)
-            if known.outcome is not None:
-                stream.outcome = known.outcome
+            taken = await self._accept(channel, text, options)
+            stream = Stream(taken.receipt.message_id, subscription, taken.message, taken.message.outcome)
             try:
                 yield stream
             finally:
                 if stream.outcome is None and on_cancel == "interrupt":
-                    self._withdraw_soon(known, "the stream was left")
+                    self._withdraw_soon(taken, "the stream was left")
 
     def subscribe(self, channel: str | None = None, *, since: str | None = None) -> Subscription:
         """Subscribe to a channel's events, or with None to all; an async context manager and iterator.
@@ -258,20 +257,15 @@ class Engine:
 
     # -- helpers
 
-    async def _accept(
-        self,
-        channel: str,
-        text: str,
-        options: MessageOptions,
-    ) -> tuple[Entry | StoredMessage, Receipt]:
+    async def _accept(self, channel: str, text: str, options: MessageOptions) -> Taken:
         services = self._services
         limit = services.settings.max_message_bytes
         message = new_message(channel, text, options, now=services.now(), max_bytes=limit)
-        known, receipt = await self._supervisor.acceptance.accept(message)
-        if known.message.channel != channel:
+        taken = await self._supervisor.acceptance.accept(message)
+        if taken.message.message.channel != channel:
             # The first outcome would tell one channel what was said in another.
-            raise InvalidMessage(f"message {receipt.message_id} was accepted in another channel; its id is used up")
-        return known, receipt
+            raise InvalidMessage(f"message {message.message_id} was accepted in another channel; its id is used up")
+        return taken
 
     async def _outcome_of(self, known: Entry | StoredMessage) -> Outcome:
         if isinstance(known, StoredMessage) and known.outcome is None:
@@ -279,6 +273,8 @@ class Engine:
             known = self._supervisor.find(known.message.message_id) or await self._again(known)
         if isinstance(known, Entry):
             await known.ended.wait()
+        if known.outcome is None and isinstance(known, Entry) and known.state is EntryState.WITHDRAWN:
+            raise StoreError("the message could not be stored, and was not accepted")
         if known.outcome is None:
             raise EngineClosed("the engine closed before the message ended; it runs at the next start")
         return known.outcome
@@ -290,7 +286,8 @@ class Engine:
             return latest or known
         return self._supervisor.entry_of(latest)
 
-    def _withdraw_soon(self, known: Entry | StoredMessage, reason: str) -> None:
-        # At the end of a drain all are marked as ended: a stream may be left when nothing runs any more.
-        if isinstance(known, Entry) and not known.ended.is_set():
-            self._supervisor.nursery.start_soon(self._supervisor.withdraw, known, reason)
+    def _withdraw_soon(self, taken: Taken, reason: str) -> None:
+        # Who only repeated a message does not take it back. At the end of a drain all are marked as ended: a stream
+        # may be left when nothing runs any more.
+        if taken.new and isinstance(taken.message, Entry) and not taken.message.ended.is_set():
+            self._supervisor.nursery.start_soon(self._supervisor.withdraw, taken.message, reason)

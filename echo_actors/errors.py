@@ -135,6 +135,11 @@ class StoreFull(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
+class NotStorable(StoreError):
+    """A record holds what no store can keep, such as a number of more than 64 bits. Trying again will not help."""
+
+
+@attrs.define(slots=False, eq=False)
 class StaleRevision(StoreError):
     """A write was based on something older than what is stored: a snapshot's revision, a message, or a claim."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,17 @@ import trio
 from hypothesis import strategies as st
 
 from echo_actors import Engine, Settings, open_engine
+from echo_actors.actors.services import Persona, Services
+from echo_actors.actors.topic import Hub
+from echo_actors.admission.gate import Gate as AccountGate
+from echo_actors.admission.slots import Slots
 from echo_actors.claude.driver import Driver, TurnRequest
 from echo_actors.claude.process_tree import Identity, marked
 from echo_actors.simulator.cli import write_scripted_cli
-from echo_actors.testing.instant_driver import Answer, echo
+from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
+from echo_actors.testing.memory_store import MemoryDisk, MemoryStore
+
+DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 _NAMES = st.sampled_from(["type", "text", "content", "usage", "uuid", "message", "id", "x"])
 JSON = st.recursive(
@@ -131,3 +139,27 @@ class Gate:
         self._entered.set()
         await self._opened.wait()
         return self.answer(request)
+
+
+def unrecorded(event: str, /, **fields: object) -> None:
+    """Record nothing."""
+    del event, fields
+
+
+def memory_services(
+    driver: InstantDriver, tmp_path: Path, disk: MemoryDisk | None = None, **overrides: Any
+) -> Services:
+    """The rooms below a supervisor without any thread or process, so that time may be virtual."""
+    return Services(
+        settings=plain_settings(tmp_path, **overrides),
+        store=MemoryStore(disk=disk or MemoryDisk()),
+        driver=driver,
+        hub=Hub("run", 100, 100, lambda: DAY),
+        record=unrecorded,
+        turn_slots=Slots(4),
+        gate=AccountGate(trio.current_time),
+        persona=Persona(tmp_path / "prompt.md", "digest"),
+        working_dir=tmp_path,
+        now=lambda: DAY,
+        new_id=new_id,
+    )

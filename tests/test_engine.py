@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from support import Gate, audit_records, new_id, opened, plain_settings, until
+from support import DAY, Gate, audit_records, memory_services, new_id, opened, plain_settings, until
 
 import echo_actors.state.sqlite
 from echo_actors import (
@@ -33,17 +32,10 @@ from echo_actors import (
     TurnStarted,
 )
 from echo_actors.actors.mailbox import Entry
-from echo_actors.actors.services import Persona, Services
 from echo_actors.actors.supervisor import Supervisor
-from echo_actors.actors.topic import Hub
-from echo_actors.admission.gate import Gate as AccountGate
-from echo_actors.admission.slots import Slots
 from echo_actors.claude.driver import TurnRequest, TurnResult
 from echo_actors.models import Message
 from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
-from echo_actors.testing.memory_store import MemoryStore
-
-DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def texts(driver: InstantDriver, channel: str = "c") -> list[str]:
@@ -426,28 +418,6 @@ async def test_no_message_is_lost_at_the_moment_of_passivation(tmp_path: Path) -
     assert texts(driver) == [str(number) for number in range(150)]
 
 
-def unrecorded(event: str, /, **fields: object) -> None:
-    """Record nothing."""
-    del event, fields
-
-
-def memory_services(driver: InstantDriver, tmp_path: Path, **overrides: Any) -> Services:
-    """The rooms below a supervisor without any thread or process, so that time may be virtual."""
-    return Services(
-        settings=plain_settings(tmp_path, **overrides),
-        store=MemoryStore(),
-        driver=driver,
-        hub=Hub("run", 100, 100, lambda: DAY),
-        record=unrecorded,
-        turn_slots=Slots(4),
-        gate=AccountGate(trio.current_time),
-        persona=Persona(tmp_path / "prompt.md", "digest"),
-        working_dir=tmp_path,
-        now=lambda: DAY,
-        new_id=new_id,
-    )
-
-
 async def test_an_actor_stays_exactly_as_long_as_the_setting_says(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -459,7 +429,7 @@ async def test_an_actor_stays_exactly_as_long_as_the_setting_says(
         supervisor = Supervisor(services, nursery, 0, lambda: 0.0)
         for seconds, live in ((59.0, True), (59.0, True), (61.0, False), (0.5, True)):
             message = Message(message_id=new_id(), channel="c", text="hi", sequence=0, accepted_at=DAY)
-            entry, _ = await supervisor.acceptance.accept(message)
+            entry = (await supervisor.acceptance.accept(message)).message
             assert isinstance(entry, Entry)
             await entry.ended.wait()
             await trio.sleep(seconds)

@@ -190,6 +190,21 @@ async def test_a_drop_holds_across_a_restart(tmp_path: Path) -> None:
     assert [request.content for request in driver.requests] == ["hold", "waiting 1", "waiting 2", "newer"]
 
 
+async def test_what_was_accepted_before_a_restart_is_not_dropped_while_it_does_not_fit(tmp_path: Path) -> None:
+    """A drop makes no place while there is more on disk than the mailbox holds, so nothing is dropped."""
+    gate, settings = Gate(), plain_settings(tmp_path, mailbox_size=3 * SIZE, drain_timeout=0.05)
+    with trio.fail_after(20):
+        async with open_engine(settings, driver=InstantDriver(gate)) as engine:
+            accepted = [(await engine.post("c", f"hold {number}")).message_id for number in range(3 * SIZE)]
+    async with _engine(tmp_path, gate, FullPolicy.DROP_OLDEST) as engine:
+        await gate.entered()
+        with pytest.raises(MailboxFull):
+            await engine.post("c", "newer")
+        gate.open()
+        for message_id in accepted:
+            assert (await engine.outcome(message_id)).kind is OutcomeKind.ANSWERED
+
+
 async def test_a_dropped_messages_caller_is_told_by_ask(tmp_path: Path) -> None:
     """The error carries the outcome."""
     gate = Gate()

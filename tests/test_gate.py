@@ -12,7 +12,7 @@ from support import asked, audit_records, plain_settings, scripted_engine, scrip
 
 from echo_actors import Engine, GateClosed, OutcomeKind, TurnFailed, open_engine
 from echo_actors.admission import gate as gates
-from echo_actors.admission.gate import Gate, GateState
+from echo_actors.admission.gate import FIRST_PAUSE, LONGEST_LIMIT, Gate, GateState
 from echo_actors.claude.driver import TurnRequest, TurnResult
 from echo_actors.testing.instant_driver import InstantDriver, echo
 
@@ -132,6 +132,21 @@ async def test_who_waits_at_the_gate_passes_as_soon_as_it_is_open(autojump_clock
         await trio.testing.wait_all_tasks_blocked()
         gate.on_success(gate.state.closures)
     assert autojump_clock.current_time() == 50
+
+
+def test_an_absurd_reset_closes_the_gate_for_days_and_not_for_ages() -> None:
+    """No window of a subscription is longer than a week."""
+    state = GateState()
+    state.on_failure("rate_limit", "limited", 99999999999.0, NOW)
+    assert state.admit(NOW) == LONGEST_LIMIT
+
+
+def test_a_wall_clock_that_is_set_back_does_not_lengthen_a_pause() -> None:
+    """An hour back makes of a second's pause a second's pause, once."""
+    state = GateState()
+    state.on_failure("overloaded", "busy", None, NOW)
+    assert state.admit(NOW - 3600) == FIRST_PAUSE
+    assert state.admit(NOW - 3600 + FIRST_PAUSE) == 0.0
 
 
 def test_a_turn_that_began_before_the_gate_closed_does_not_open_it() -> None:

@@ -11,8 +11,9 @@ from support import JSON, new_id
 
 from echo_actors import BlockFinished, Event, Retrying, TextDelta, ToolFinished, ToolStarted, UnknownFrame
 from echo_actors.claude.driver import TurnResult
+from echo_actors.claude.failures import ERRORS
 from echo_actors.claude.meter import Meter
-from echo_actors.claude.turn import ERRORS, LIFECYCLE, TurnMachine
+from echo_actors.claude.turn import LIFECYCLE, TurnMachine
 from echo_actors.claude.wire import BadLine
 from echo_actors.models import Block
 

@@ -17,6 +17,19 @@ from echo_actors.models import FullPolicy, Message, Outcome, OutcomeKind, Receip
 from echo_actors.state.records import End, StoredMessage
 
 
+@attrs.frozen
+class Taken:
+    """A message that was taken in, now or before.
+
+    Attributes:
+        new: Whether it was now.
+    """
+
+    message: Entry | StoredMessage
+    receipt: Receipt
+    new: bool = False
+
+
 @attrs.define(eq=False)
 class Acceptance:
     """Takes messages in.
@@ -38,7 +51,7 @@ class Acceptance:
     suspended: Mapping[str, str]
     last_sequence: int
 
-    async def accept(self, message: Message) -> tuple[Entry | StoredMessage, Receipt]:
+    async def accept(self, message: Message) -> Taken:
         """Give a message its place and keep it; for a known id, give what the store has of it.
 
         The place and the sequence are taken before the first await, or, when the mailbox is full and the policy is to
@@ -51,10 +64,13 @@ class Acceptance:
             MailboxFull: As many messages wait as may.
             StoreError: The message could not be kept.
         """
-        known = self.find(message.message_id)
+        known = await self._known(message.message_id)
         if known is not None:
-            return known, Receipt(known.message.message_id, known.message.sequence, 0)
+            return Taken(known, Receipt(known.message.message_id, known.message.sequence, 0))
         actor = await self._place(message.channel)
+        if self.find(message.message_id) is not None:
+            # It came a second time, and was quicker to a place.
+            return await self.accept(message)
         dropped = self._drop_for(actor.mailbox)
         entry = Entry(attrs.evolve(message, sequence=self.last_sequence + 1))
         position = actor.mailbox.offer(entry) + (actor.runner.batch is not None)
@@ -62,12 +78,20 @@ class Acceptance:
         self.adopt(entry)
         stored = await self._keep(actor, entry, dropped)
         if stored is not None:
-            return stored, Receipt(stored.message.message_id, stored.message.sequence, 0)
+            return Taken(stored, Receipt(stored.message.message_id, stored.message.sequence, 0))
         receipt = Receipt(message.message_id, entry.message.sequence, position)
         self._announce(entry.message, receipt)
         entry.commit()
         actor.runner.on_accepted(entry)
-        return entry, receipt
+        return Taken(entry, receipt, new=True)
+
+    async def _known(self, message_id: str) -> Entry | None:
+        """The entry of a message that has not ended, once it is on disk; None when there is none or it was refused."""
+        while (known := self.find(message_id)) is not None:
+            if known.settled.is_set():
+                return known
+            await known.settled.wait()
+        return None
 
     async def _place(self, channel: str) -> ChannelActor:
         """The actor, once it has a place for one more message or the policy is not to wait for one."""
@@ -113,6 +137,7 @@ class Acceptance:
             if not kept:
                 actor.mailbox.withdraw(entry)
                 self.forget(entry)
+                entry.ended.set()
             if dropped is not None and not kept:
                 actor.mailbox.put_back([dropped])
         if dropped is not None and kept:

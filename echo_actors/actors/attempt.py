@@ -27,6 +27,7 @@ class Attempt:
         publish: Takes the turn's events.
         interrupt_grace: Seconds that a turn has to end by itself after an interrupt.
         on_running: Called when the CLI has begun the message.
+        exit_code: Of a CLI that ended without a result; None for one that never ran.
         begun: The uuids of the messages that the CLI has begun.
     """
 
@@ -37,6 +38,7 @@ class Attempt:
     interrupt_grace: float
     on_running: Callable[[], None]
     phase: Phase | None = None
+    exit_code: int | None = None
     begun: set[str] = attrs.Factory(set)
     _stop: Stop | None = None
     _held_up: str = ""
@@ -53,6 +55,7 @@ class Attempt:
         except CLINotFound as error:
             return Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="cli_not_found")
         except CLIFailed as error:
+            self.exit_code = error.exit_code
             return self._stopped() or Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="cli_failed")
         stopped = self._stopped()
         if stopped is not None:

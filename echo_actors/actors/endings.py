@@ -13,9 +13,9 @@ from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Verdict
-from echo_actors.errors import StaleRevision, StoreError
+from echo_actors.errors import NotStorable, StaleRevision, StoreError
 from echo_actors.events import TurnEnded
-from echo_actors.models import Outcome
+from echo_actors.models import Outcome, OutcomeKind
 from echo_actors.state.records import Claim, End
 
 T = TypeVar("T")
@@ -40,7 +40,17 @@ class Endings:
     on_end: Callable[[Entry], None]
 
     async def end(self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str) -> None:
-        """Keep the ends that a verdict gives messages, with what the turn did to the session; then announce them."""
+        """Keep the ends that a verdict gives messages, with what the turn did to the session; then announce them.
+
+        A reply that no store can keep makes its messages fail, because a second try would find the same.
+        """
+        try:
+            await self._end(claim, entries, verdict, turn_id)
+        except NotStorable as error:
+            refused = Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="not_storable")
+            await self._end(claim, entries, refused, turn_id)
+
+    async def _end(self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str) -> None:
         outcomes = [turns.outcome_of(verdict, entry, turn_id) for entry in entries]
         answered = sum(outcome.reply is not None for outcome in outcomes)
 
@@ -73,13 +83,14 @@ class Endings:
 
         Raises:
             StaleRevision: Somebody else has written; trying again would overwrite that.
+            NotStorable: Trying again would not help.
         """
         delay = FIRST_RETRY
         while True:
             try:
                 with trio.CancelScope(shield=True):
                     return await write()
-            except StaleRevision:
+            except (StaleRevision, NotStorable):
                 raise
             except StoreError as error:
                 self.services.record("store.refused", channel=self.channel, reason=str(error), retry_in=delay)

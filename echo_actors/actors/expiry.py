@@ -16,7 +16,7 @@ import trio
 
 from echo_actors.actors.mailbox import Entry, EntryState
 
-_SLACK = 1000
+_SLACK = 64
 """How many entries that no longer wait may be kept, besides as many as wait, before the heap is built anew."""
 
 _WAITING = frozenset({EntryState.COMMITTING, EntryState.WAITING})

@@ -17,7 +17,6 @@ from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop, Verdict
 from echo_actors.admission.gate import PASSING
 from echo_actors.claude.driver import Phase
-from echo_actors.claude.turn import EMPTY
 from echo_actors.errors import StoreError
 from echo_actors.events import Retrying
 from echo_actors.models import OutcomeKind
@@ -167,7 +166,9 @@ class TurnRunner:
             verdict = await attempt.run()
         finally:
             self._attempt = None
-        if verdict.error == "cli_failed" and attempt.phase is Phase.STARTING and self.session.failed_to_start():
+        # A CLI that was killed, or that the machine could not start, says nothing of its session.
+        gave_up = attempt.phase is Phase.STARTING and attempt.exit_code is not None and attempt.exit_code > 0
+        if verdict.error == "cli_failed" and gave_up and self.session.failed_to_start():
             verdict = attrs.evolve(verdict, lost_session=True)
         return verdict, attempt.begun
 
@@ -207,7 +208,7 @@ class TurnRunner:
 
     async def _settle(self, batch: Batch, verdict: Verdict, begun: set[str]) -> None:
         """Give each message that the verdict concerns its end, or its place in the mailbox back."""
-        self._tell_gate(verdict)
+        turns.tell_gate(verdict, self._ticket, self.services)
         turn_id, result = batch.turn_id, verdict.result
         undone: list[Entry] = []
         if verdict.kind is None:
@@ -237,18 +238,9 @@ class TurnRunner:
         reason = "the CLI says that it has done the message, and has no answer to it"
         return Verdict(kind=OutcomeKind.FAILED, reason=reason, error="replayed")
 
-    def _fault_of_session(self, verdict: Verdict) -> str:
-        """Why the session is to be given up; empty when it is not."""
-        result = verdict.result
-        if verdict.lost_session:
-            return verdict.reason
-        if result is not None and result.error == EMPTY and not result.spent.cost_usd and self.session.established:
-            return "it answers nothing, at no cost"
-        return ""
-
     def _is_worth_another(self, verdict: Verdict, ended: list[Entry]) -> bool:
         """Whether the messages go back to be started again."""
-        if self._fault_of_session(verdict):
+        if self.session.fault_in(verdict):
             return True
         if verdict.error == "replayed":
             # It is given to the CLI once more under another uuid; a second replay would be a third without end.
@@ -262,7 +254,7 @@ class TurnRunner:
             await self._uncount(entries)
             for entry in entries:
                 entry.replayed = True
-        fault = self._fault_of_session(verdict)
+        fault = self.session.fault_in(verdict)
         spent = self.session.after(attrs.evolve(verdict, kind=OutcomeKind.FAILED), answered=0)
         if spent is not None:
             await self.endings.persist(lambda: self.session.save(self.claim(), spent))
@@ -287,14 +279,3 @@ class TurnRunner:
             entry.recovered = entry.recovered or crashed
         if back:
             self.mailbox.put_back(back)
-
-    def _tell_gate(self, verdict: Verdict) -> None:
-        gate, result = self.services.gate, verdict.result
-        if result is None or result.replayed:
-            return
-        if result.error is None:
-            gate.on_success(self._ticket)
-        elif gate.on_failure(result.error, result.reason, result.resets_at):
-            state = gate.state
-            until = max(0.0, state.closed_until - gate.now())
-            self.services.record("gate.closed", reason=state.reason, error=result.error, seconds=until)

@@ -7,6 +7,7 @@ import attrs
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.services import Services
 from echo_actors.actors.verdict import Verdict
+from echo_actors.claude.failures import EMPTY
 from echo_actors.events import SessionChanged
 from echo_actors.models import OutcomeKind
 from echo_actors.state.records import Claim, SessionSnapshot
@@ -103,6 +104,15 @@ class Session:
         """A process that was to resume the session ended before it said anything; True when it happens again."""
         self._failed_starts += 1
         return self.established and self._failed_starts > 1
+
+    def fault_in(self, verdict: Verdict) -> str:
+        """Why a verdict shows that the session cannot be used any more; empty when it does not."""
+        result = verdict.result
+        if verdict.lost_session:
+            return verdict.reason
+        if result is not None and result.error == EMPTY and not result.spent.cost_usd and self.established:
+            return "it answers nothing, at no cost"
+        return ""
 
     def lose(self, reason: str) -> None:
         """Give the session up: the next turn begins a new one."""

@@ -163,3 +163,16 @@ def record_end(entry: Entry, outcome: Outcome, verdict: Verdict, services: Servi
         }
         fields |= text_fields(verdict.result.text, content=services.settings.audit_content, name="reply")
     services.record("turn.ended", **fields)
+
+
+def tell_gate(verdict: Verdict, ticket: int, services: Services) -> None:
+    """Let all channels know what a turn, let through with this ticket, learnt of the account and the API."""
+    gate, result = services.gate, verdict.result
+    if result is None or result.replayed:
+        return
+    if result.error is None:
+        gate.on_success(ticket)
+    elif gate.on_failure(result.error, result.reason, result.resets_at):
+        state = gate.state
+        seconds = max(0.0, state.closed_until - gate.now())
+        services.record("gate.closed", reason=state.reason, error=result.error, seconds=seconds)

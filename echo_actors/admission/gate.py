@@ -25,6 +25,9 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 FIRST_COOLDOWN = 30.0
 LONGEST_COOLDOWN = 600.0
+LONGEST_LIMIT = 8 * 86400.0
+"""Seconds that a rate limit is believed to last at most: a day more than the longest window of a subscription."""
+
 UNKNOWN_RESET = 60.0
 """Seconds to wait for a rate limit that does not say when it resets."""
 
@@ -42,17 +45,20 @@ class GateState:
     closed_until: float = 0.0
     broken: bool = False
     closures: int = 0
+    _span: float = 0.0
     _pause: float = FIRST_PAUSE
     _cooldown: float = FIRST_COOLDOWN
     _in_a_row: int = 0
 
     def admit(self, now: float) -> float:
         """Ask to pass: 0.0 for yes, else the seconds after which to ask again."""
+        # A wall clock that was set back must not make a pause longer than it was meant to be.
+        self.closed_until = min(self.closed_until, now + self._span)
         if now < self.closed_until:
             return self.closed_until - now
         if self.broken:
             # This one probes; the next may when the cooldown has passed again and the probe has not succeeded.
-            self.closed_until = now + self._cooldown
+            self._close(now, self._cooldown)
         return 0.0
 
     def on_success(self) -> None:
@@ -63,9 +69,11 @@ class GateState:
     def on_failure(self, error: str, reason: str, resets_at: float | None, now: float) -> bool:
         """A turn failed; tell whether that changed the gate."""
         if error in RATE_LIMIT:
-            self.reason, self.closed_until = reason, max(self.closed_until, resets_at or now + UNKNOWN_RESET)
+            self.reason = reason
+            self._close(now, min(LONGEST_LIMIT, (resets_at or now + UNKNOWN_RESET) - now))
         elif error in OVERLOAD:
-            self.reason, self.closed_until = reason, max(self.closed_until, now + self._pause)
+            self.reason = reason
+            self._close(now, self._pause)
             self._pause = min(LONGEST_PAUSE, self._pause * 2)
         elif error in BREAKING:
             self._in_a_row += 1
@@ -73,11 +81,17 @@ class GateState:
                 return False
             if self.broken:
                 self._cooldown = min(LONGEST_COOLDOWN, self._cooldown * 2)
-            self.reason, self.broken, self.closed_until = reason, True, now + self._cooldown
+            self.reason, self.broken = reason, True
+            self._close(now, self._cooldown)
         else:
             return False
         self.closures += 1
         return True
+
+    def _close(self, now: float, seconds: float) -> None:
+        """Stay closed for so long at least."""
+        self.closed_until = max(self.closed_until, now + seconds)
+        self._span = self.closed_until - now
 
 
 @attrs.define(eq=False)

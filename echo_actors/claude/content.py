@@ -64,6 +64,19 @@ def _storable(data: dict[str, Any]) -> dict[str, Any]:
     return {"left_out": f"nested deeper than {DEEPEST} levels"}
 
 
+def size(data: object) -> int:
+    """Roughly how many characters there are in JSON: those of its texts and keys, and one for each value."""
+    chars, left = 0, [data]
+    while left:
+        value = left.pop()
+        chars += len(value) if isinstance(value, str) else 1
+        if isinstance(value, dict):
+            left += (*value, *value.values())
+        elif isinstance(value, list):
+            left += value
+    return chars
+
+
 def flat_text(content: object) -> str:
     """The text of a content that may be a string or a list of blocks."""
     if isinstance(content, str):

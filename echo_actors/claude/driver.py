@@ -79,7 +79,7 @@ class TurnResult:
     Attributes:
         uuids: The messages, by the uuid they were sent under, that this result ends.
         returned: Those that the CLI gave back undone (discarded or refused).
-        error: None for an answer, else the kind of failure, one of the words in ``turn.ERRORS`` or the CLI's own.
+        error: None for an answer, else the kind of failure, one of the words in ``failures.ERRORS`` or the CLI's own.
         replayed: The CLI said that it had done this message before. Nothing ran, and the answer is not in here: see
             ``Driver.recall``.
         resets_at: For a rate limit, when it ends (seconds since the epoch).

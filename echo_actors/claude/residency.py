@@ -231,7 +231,7 @@ class Residency:
             withheld=",".join(environment.withheld),
         )
 
-    # -- helpers
+    # -- within
 
     def _transcript(self, request: TurnRequest) -> Transcript:
         where = {**self.environ, **self.settings.environment}

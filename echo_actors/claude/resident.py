@@ -189,7 +189,7 @@ class Resident:
         """Nothing that the process still says shall reach anybody."""
         self._muted, self.listener = True, None
 
-    # -- helpers
+    # -- within
 
     def _process(self) -> CLIProcess:
         if self.process is None:

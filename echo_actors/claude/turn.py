@@ -20,28 +20,21 @@ from typing import Any
 
 import attrs
 
-from echo_actors.claude.content import block_of, contents, flat_text, items, reply_text, table
+from echo_actors.claude.blocks import Blocks
+from echo_actors.claude.content import block_of, contents, flat_text, items, reply_text, size, table
 from echo_actors.claude.driver import TurnResult
+from echo_actors.claude.failures import failure
 from echo_actors.claude.meter import Meter, context_size, number
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.events import BlockFinished, Event, Retrying, TextDelta, ToolFinished, ToolStarted, UnknownFrame
-from echo_actors.models import Block, Spent
+from echo_actors.models import Spent
 
 LIFECYCLE = "msg_lifecycle_v1"
 """The capability of a CLI that tells each message's way by its uuid."""
 
-ERRORS = {
-    400: "invalid_request",
-    401: "authentication_failed",
-    402: "billing_error",
-    403: "authentication_failed",
-    413: "request_too_large",
-    429: "rate_limit",
-    529: "overloaded",
-}
-"""Kinds of failure by the API's status; https://docs.claude.com/en/api/errors lists them."""
 
-EMPTY = "empty_reply"
+SHOWN = 64 * 2**10
+"""The longest unknown frame, in characters, that is shown as it came."""
 
 
 class _State(enum.Enum):
@@ -70,7 +63,7 @@ class TurnMachine:
     background_tasks: int = 0
     _sent: dict[str, _State] = attrs.Factory(dict)
     _returned: list[str] = attrs.Factory(list)
-    _blocks: dict[str, list[Block]] = attrs.Factory(dict)
+    _blocks: Blocks = attrs.Factory(Blocks)
     _turn_id: str = ""
     _api_error: str = ""
     _context: dict[str, Any] = attrs.Factory(dict)
@@ -148,15 +141,14 @@ class TurnMachine:
         if frame.get("parent_tool_use_id"):
             return []
         for superseded in items(frame, "supersedes"):
-            self._blocks.pop(str(superseded), None)
+            self._blocks.drop(str(superseded))
         self._api_error = str(frame.get("error") or "")
         message = table(frame, "message")
         self._context = table(message, "usage")
         outputs: list[Output] = []
-        blocks = self._blocks.setdefault(str(frame.get("uuid")), [])
         for raw in contents(message):
             block = block_of(raw)
-            blocks.append(block)
+            self._blocks.add(str(frame.get("uuid")), block)
             outputs.append(self._event(BlockFinished, block=block))
             if block.kind == "tool_use":
                 tool_use_id = str(raw.get("id"))
@@ -217,9 +209,9 @@ class TurnMachine:
         )
         for uuid in ended:
             del self._sent[uuid]
-        blocks = tuple(block for blocks in self._blocks.values() for block in blocks)
+        blocks = self._blocks.all()
         text = reply_text(blocks) or str(frame.get("result") or "").strip()
-        error, reason = _failure(frame, text, self._api_error)
+        error, reason = failure(frame, text, self._api_error)
         result = TurnResult(
             uuids=tuple(ended),
             session_id=self.session_id,
@@ -240,7 +232,7 @@ class TurnMachine:
         """A sign of life, or an answer that the process's owner has already looked at."""
         return []
 
-    # -- helpers
+    # -- within
 
     def _start(self, uuid: str) -> None:
         if uuid in self._sent:
@@ -251,14 +243,16 @@ class TurnMachine:
         return TurnResult(uuids=(), session_id=self.session_id, model=self.model, returned=returned)
 
     def _forget_turn(self) -> None:
-        self._blocks, self._context, self._api_error = {}, {}, ""
+        self._blocks, self._context, self._api_error = Blocks(), {}, ""
         self._returned, self._resets_at = [], None
 
     def _event(self, event_type: type[Event], /, **fields: Any) -> Event:
         return event_type(channel=self.channel, turn_id=self._turn_id, **fields)
 
     def _unknown(self, frame: Frame) -> Event:
-        return self._event(UnknownFrame, kind=str(frame.get("type")), data=dict(frame))
+        chars = size(frame)
+        data = dict(frame) if chars <= SHOWN else {"left_out": f"{chars} characters"}
+        return self._event(UnknownFrame, kind=str(frame.get("type"))[:100], data=data)
 
 
 _HANDLERS: dict[str, Callable[[TurnMachine, Frame], list[Output]]] = {
@@ -273,22 +267,6 @@ _HANDLERS: dict[str, Callable[[TurnMachine, Frame], list[Output]]] = {
     "keep_alive": TurnMachine.on_other,
     "control_response": TurnMachine.on_other,
 }
-
-
-def _failure(result: Mapping[str, Any], text: str, api_error: str) -> tuple[str | None, str]:
-    """Why a result is no answer; a result may call itself a success and be an error all the same."""
-    subtype = str(result.get("subtype"))
-    errors = result.get("errors")
-    said = "; ".join(str(error) for error in errors) if isinstance(errors, list) and errors else text[-500:]
-    if result.get("is_error") or api_error:
-        status = int(number(result.get("api_error_status")))
-        kind = ERRORS.get(status) or api_error or (subtype if subtype != "success" else "api_error")
-        return kind, said or subtype
-    if subtype != "success":
-        return subtype, said or subtype
-    if not text:
-        return EMPTY, "the CLI reported success with an empty answer"
-    return None, ""
 
 
 def _named(result: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from echo_actors.claude.resync import interleaved
 
 Frame: TypeAlias = dict[str, Any]
 
-MAX_LINE_BYTES = 32 * 1024 * 1024
 _HEAD_CHARACTERS = 200
 _HEAD_BYTES = 4 * _HEAD_CHARACTERS  # no UTF-8 character is longer than four bytes
 
@@ -44,7 +43,7 @@ class BadLine:
 class FrameDecoder:
     """Turns the CLI's stdout into frames; keeps at most two lines in memory."""
 
-    max_line_bytes: int = MAX_LINE_BYTES
+    max_line_bytes: int
     _line: bytearray = attrs.field(factory=bytearray, init=False)
     _size: int = attrs.field(default=0, init=False)
     _head: str = attrs.field(default="", init=False)

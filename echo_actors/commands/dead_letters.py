@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
@@ -50,8 +50,8 @@ async def list_all(*, json: Json = False, state_dir: StateDir = None, ending: Ru
 async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
     """Print one dead letter with its text."""
     del ending
-    async with _stored(state_dir) as store:
-        found = await _find(store, message_id)
+    async with _dead_letter(message_id, state_dir) as (_, found):
+        pass
     if json:
         write(_json(_fields(found)))
         return Exit.DONE
@@ -64,10 +64,8 @@ async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir
 async def resend(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
     """Let a dead letter run again, at the next start of an engine, as if it had not been started yet."""
     del ending
-    async with _stored(state_dir) as store:
-        found = await _find(store, message_id)
-        if store is not None:
-            await store.revive(found.message.message_id)
+    async with _dead_letter(message_id, state_dir) as (store, found):
+        await store.revive(found.message.message_id)
     return Exit.DONE
 
 
@@ -75,10 +73,8 @@ async def resend(message_id: MessageId, *, state_dir: StateDir = None, ending: R
 async def drop(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
     """Drop a dead letter for good."""
     del ending
-    async with _stored(state_dir) as store:
-        found = await _find(store, message_id)
-        if store is not None:
-            await store.discard(found.message.message_id)
+    async with _dead_letter(message_id, state_dir) as (store, found):
+        await store.discard(found.message.message_id)
     return Exit.DONE
 
 
@@ -95,11 +91,14 @@ async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:
         after = page[-1].message.sequence
 
 
-async def _find(store: SQLiteStore | None, message_id: UUID) -> StoredMessage:
-    found = None if store is None else await store.message(str(message_id))
-    if found is None or found.outcome is None or found.outcome.kind is not OutcomeKind.DEAD_LETTERED:
-        raise InvalidMessage(f"no message {message_id} is a dead letter")
-    return found
+@asynccontextmanager
+async def _dead_letter(message_id: UUID, state_dir: StateDir) -> AsyncIterator[tuple[SQLiteStore, StoredMessage]]:
+    async with _stored(state_dir) as store:
+        found = None if store is None else await store.message(str(message_id))
+        outcome = None if found is None else found.outcome
+        if store is None or found is None or outcome is None or outcome.kind is not OutcomeKind.DEAD_LETTERED:
+            raise InvalidMessage(f"no message {message_id} is a dead letter")
+        yield store, found
 
 
 def _row(stored: StoredMessage) -> tuple[str, ...]:

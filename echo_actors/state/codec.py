@@ -16,7 +16,7 @@ import cattrs
 import orjson
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
-from echo_actors.errors import StoreError
+from echo_actors.errors import NotStorable, StoreError
 from echo_actors.models import Message, Outcome
 from echo_actors.state.records import Note, SessionSnapshot
 
@@ -47,13 +47,13 @@ class Format(Generic[T]):
         """Write a record in the current version.
 
         Raises:
-            StoreError: A text is no valid Unicode, a time has no zone, or a number has more than 64 bits.
+            NotStorable: A text is no valid Unicode, a time has no zone, or a number has more than 64 bits.
         """
         try:
             fields = {"v": self.version, **self.converter.unstructure(value, unstructure_as=self.cls)}
             return orjson.dumps(fields, option=orjson.OPT_UTC_Z)
         except (TypeError, ValueError, OverflowError) as problem:
-            raise StoreError(f"the {self.name} cannot be stored: {problem}") from problem
+            raise NotStorable(f"the {self.name} cannot be stored: {problem}") from problem
 
     def decode(self, data: bytes) -> T:
         """Read a record of this version or an older one.
@@ -119,12 +119,12 @@ def encode_note(value: Note) -> bytes:
     """Write a note, which is plain JSON and has no version.
 
     Raises:
-        StoreError: It is not plain JSON.
+        NotStorable: It is not plain JSON.
     """
     try:
         return orjson.dumps(value)
     except TypeError as problem:
-        raise StoreError(f"the note cannot be stored: {problem}") from problem
+        raise NotStorable(f"the note cannot be stored: {problem}") from problem
 
 
 def decode_note(data: bytes) -> Note:

@@ -159,7 +159,7 @@ class PuppetDriver:
         self._queued.pop(channel, None)
         await trio.lowlevel.checkpoint()
 
-    # -- helpers
+    # -- within
 
     def _begin(self, turn: PuppetTurn, uuid: str, content: str) -> None:
         turn.begun[uuid] = content
