@@ -273,7 +273,7 @@ class Engine:
             known = self._supervisor.find(known.message.message_id) or await self._again(known)
         if isinstance(known, Entry):
             await known.ended.wait()
-        if known.outcome is None and isinstance(known, Entry) and known.state is EntryState.WITHDRAWN:
+        if known.outcome is None and isinstance(known, Entry) and known.state is EntryState.REFUSED:
             raise StoreError("the message could not be stored, and was not accepted")
         if known.outcome is None:
             raise EngineClosed("the engine closed before the message ended; it runs at the next start")

@@ -178,7 +178,7 @@ def test_a_line_of_20_mb_arrives_in_chunks() -> None:
     """Long lines are looked at once per chunk, not once per chunk and byte before it."""
     frame = {"type": "user", "text": "x" * (20 * KIB * KIB)}
     data = encode(frame)
-    decoder = FrameDecoder(KIB)
+    decoder = FrameDecoder(32 * KIB * KIB)
     items: list[Any] = []
     for start in range(0, len(data), 64 * KIB):
         items += decoder.feed(data[start : start + 64 * KIB])

@@ -137,7 +137,7 @@ class Acceptance:
             if not kept:
                 actor.mailbox.withdraw(entry)
                 self.forget(entry)
-                entry.ended.set()
+                entry.refuse()
             if dropped is not None and not kept:
                 actor.mailbox.put_back([dropped])
         if dropped is not None and kept:

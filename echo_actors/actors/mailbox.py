@@ -31,6 +31,7 @@ class EntryState(enum.Enum):
     WAITING = "waiting"
     RUNNING = "running"
     WITHDRAWN = "withdrawn"
+    REFUSED = "refused"
     ENDED = "ended"
 
 
@@ -77,6 +78,12 @@ class Entry:
         if self.state is EntryState.COMMITTING:
             self.state = EntryState.WAITING
         self.settled.set()
+
+    def refuse(self) -> None:
+        """The message could not be kept: it was never accepted."""
+        self.state = EntryState.REFUSED
+        self.settled.set()
+        self.ended.set()
 
     def end(self, outcome: Outcome) -> None:
         """The message's end is on disk; tell those who wait for it."""

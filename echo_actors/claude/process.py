@@ -24,6 +24,8 @@ from echo_actors.claude.wire import BadLine, Frame, FrameDecoder, encode
 from echo_actors.errors import CLIFailed
 
 _LOG: Final = structlog.get_logger(__name__)
+_SLICE: Final = 4096
+"""How many bytes of output are looked at in one go, so that a flood on one channel leaves the others their time."""
 
 
 @attrs.frozen(kw_only=True)
@@ -251,7 +253,10 @@ class CLIProcess:
             async with pipe(self._process.stdout) as stdout:
                 with contextlib.suppress(trio.BrokenResourceError):
                     async for data in stdout:
-                        self._tell(decoder.feed(data))
+                        for start in range(0, len(data), _SLICE):
+                            self._tell(decoder.feed(data[start : start + _SLICE]))
+                            if start:
+                                await trio.lowlevel.checkpoint()
         finally:
             self._tell(decoder.finish())
             self._output_ended.set()

@@ -147,8 +147,7 @@ class TurnMachine:
         self._context = table(message, "usage")
         outputs: list[Output] = []
         for raw in contents(message):
-            block = block_of(raw)
-            self._blocks.add(str(frame.get("uuid")), block)
+            self._blocks.add(str(frame.get("uuid")), block := block_of(raw))
             outputs.append(self._event(BlockFinished, block=block))
             if block.kind == "tool_use":
                 tool_use_id = str(raw.get("id"))
@@ -250,8 +249,7 @@ class TurnMachine:
         return event_type(channel=self.channel, turn_id=self._turn_id, **fields)
 
     def _unknown(self, frame: Frame) -> Event:
-        chars = size(frame)
-        data = dict(frame) if chars <= SHOWN else {"left_out": f"{chars} characters"}
+        data = dict(frame) if size(frame) <= SHOWN else {"left_out": f"more than {SHOWN} characters"}
         return self._event(UnknownFrame, kind=str(frame.get("type"))[:100], data=data)
 
 
