@@ -51,6 +51,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         driver: Runs the turns instead of the Claude CLI.
 
     Raises:
+        SettingsError: A setting in the environment is unknown or cannot be used.
         CLINotFound: There is no usable CLI.
         PersonalityError: The persona cannot be read.
         StoreLocked: Another engine owns the state directory.

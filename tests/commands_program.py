@@ -127,7 +127,7 @@ class Program:
         self, *arguments: str, stdin: bytes = b"", for_cli: dict[str, str] | None = None, **environ: str
     ) -> Finished:
         """Run the command to its end; nothing that it started may be left."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             done = await trio.run_process(
                 [sys.executable, "-m", "echo_actors", *arguments],
                 stdin=stdin,
@@ -143,7 +143,7 @@ class Program:
     @asynccontextmanager
     async def start(self, *arguments: str, **environ: str) -> AsyncIterator[Running]:
         """Run the command beside the block, on pipes; it must have ended when the block ends."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "echo_actors", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -170,7 +170,7 @@ class Program:
         """Run the command beside the block, in a terminal of 80 columns; it must have ended when the block ends."""
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-c", _IN_TERMINAL, *arguments],
                 stdin=slave,

@@ -28,8 +28,10 @@ def test_a_second_owner_is_refused_and_told_the_first(tmp_path: Path) -> None:
 def test_a_started_program_does_not_inherit_the_lock(tmp_path: Path) -> None:
     """A child that outlives the owner, with every descriptor it may keep, holds nothing."""
     lock = lock_directory(tmp_path, now=NOON)
-    command = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, close_fds=False) as child:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # until then the interpreter opens and closes files of its own
         links = [str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
         child.communicate(b"\n")
     lock.release()

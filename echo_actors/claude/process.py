@@ -79,6 +79,7 @@ class CLIProcess:
             self.mark.variables(),
             self._limits,
             signal_cli=self._process.send_signal,
+            close_stdin=self._outbox.close,
             exited=self._exited,
             hurry=self._hurry,
         )
@@ -215,8 +216,8 @@ class CLIProcess:
             with trio.move_on_after(self._limits.end_grace):
                 await self._exited.wait()
                 self._noticed = None  # the exit explains the closed pipe, not the other way round
-        self._outbox.close()
         how = await self._termination.escalate()
+        self._outbox.close()
         # Before waiting for the end of the output: what the CLI left behind may hold the pipes open.
         reaped = await self._termination.reap()
         with trio.move_on_after(self._limits.end_grace):

@@ -77,15 +77,21 @@ class Termination:
     _mark: Mapping[str, str]
     _limits: ProcessLimits
     _signal_cli: Callable[[signal.Signals], None] = attrs.field(kw_only=True)
+    _close_stdin: Callable[[], None] = attrs.field(kw_only=True)
     _exited: trio.Event = attrs.field(kw_only=True)
     _hurry: trio.Event = attrs.field(kw_only=True)
     _known: set[Identity] = attrs.field(factory=set, init=False)
 
     async def escalate(self) -> How:
-        """End the CLI, whose stdin is being closed, by the gentlest step that works."""
+        """End the CLI by the gentlest step that works.
+
+        Its stdin is closed only after a look at what it started: a tool that cleared its environment can be found by
+        nothing else once the CLI is gone.
+        """
         if self._exited.is_set():
             return "exited"
         await self._list_descendants()
+        self._close_stdin()
         if await self._exits_by_itself():
             return "stdin closed"
         self._signal_cli(signal.SIGTERM)
