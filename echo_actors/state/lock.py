@@ -29,6 +29,19 @@ class DirectoryLock:
     path: Path
     _descriptor: int | None
 
+    def check(self) -> None:
+        """See that the directory is still the one that was locked: who removed it made way for another owner.
+
+        Raises:
+            StoreError: It was removed or replaced; what is written into it is lost.
+        """
+        try:
+            same = self._descriptor is None or os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            same = False
+        if not same:
+            raise StoreError(f"{self.path.parent} was removed or replaced while it was in use; start the engine anew")
+
     def release(self) -> None:
         """Give the directory up; doing so again has no effect."""
         if self._descriptor is not None:

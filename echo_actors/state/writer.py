@@ -45,12 +45,14 @@ class Writer:
 
     Attributes:
         connect: Opens the database, in the thread.
+        guard: Called in the thread before each group; raises a ``StoreError`` when nothing may be written.
         last: What to do before the database is closed, unless it was found malformed: then the next start must
             not take it for properly closed.
         close_timeout: How long to wait for the disk to take the last writes, in seconds.
     """
 
     _connect: Callable[[], sqlite3.Connection]
+    _guard: Callable[[], None]
     _last: Operation[None]
     _close_timeout: float = 30.0
     _met_damage: bool = attrs.field(default=False, init=False)
@@ -146,7 +148,11 @@ class Writer:
 
     def _run_group(self, connection: sqlite3.Connection, group: Sequence[Request]) -> None:
         try:
+            self._guard()
             self._transaction(connection, group)
+        except StoreError as problem:
+            for request in group:
+                request.error = problem
         except _GroupBroken:
             for request in group:
                 request.result = request.error = None
