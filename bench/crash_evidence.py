@@ -148,7 +148,7 @@ class Evidence:
         if self.audit.lost:
             yield f"{self.audit.lost} records were never written"
 
-    # -- helpers
+    # -- within
 
     def _asked_times(self) -> Counter[str]:
         return Counter(self.asked)

@@ -161,15 +161,18 @@ class Engine:
                 if stream.outcome is None and on_cancel == "interrupt":
                     self._withdraw_soon(taken, "the stream was left")
 
-    def subscribe(self, channel: str | None = None, *, since: str | None = None) -> Subscription:
+    def subscribe(
+        self, channel: str | None = None, *, since: str | None = None, buffer_size: int | None = None
+    ) -> Subscription:
         """Subscribe to a channel's events, or with None to all; an async context manager and iterator.
 
         Args:
             channel: None for every channel.
             since: The cursor of the last event seen; events after it that the ring still holds come first, and a
                 ``Lagged`` before them when some are lost.
+            buffer_size: How many events may wait for this subscriber; the setting ``subscriber_buffer`` by default.
         """
-        return self._services.hub.subscribe(channel, since=since)
+        return self._services.hub.subscribe(channel, since=since, buffer_size=buffer_size)
 
     # -- channels
 
@@ -255,7 +258,7 @@ class Engine:
             self._services.record("engine.draining")
         await self._supervisor.drain(self.settings.drain_timeout if timeout is None else timeout)
 
-    # -- helpers
+    # -- within
 
     async def _accept(self, channel: str, text: str, options: MessageOptions) -> Taken:
         services = self._services

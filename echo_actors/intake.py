@@ -65,13 +65,17 @@ def new_message(channel: str, text: str, options: MessageOptions, *, now: dateti
         )
     if deadline is not None and deadline.tzinfo is None:
         raise InvalidMessage("the deadline has no time zone; give an aware datetime")
+    author = options.get("author")
+    if author is not None:
+        _size(author.name, "an author's name")
+        _size(author.id or "", "an author's id")
     return Message(
         message_id=canonical_id(options.get("message_id")),
         channel=check_channel(channel),
         text=text,
         sequence=0,
         accepted_at=now,
-        author=options.get("author"),
+        author=author,
         trust=_choice(Trust, options.get("trust", Trust.MEMBER)),
         busy=_choice(BusyPolicy, options.get("busy", BusyPolicy.QUEUE)),
         deadline=deadline,

@@ -67,7 +67,10 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         await rooms.enter_async_context(_run_noted(store, run_id, audit.record))
         hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now)
         rooms.callback(hub.close)
+        slots = settings.turn_slots
         if driver is None:
+            # A turn that has its slot shall not wait for a process's place, which is on no clock.
+            slots = min(slots, settings.max_residents)
             driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record))
         services = Services(
             settings=settings,
@@ -75,7 +78,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
             driver=driver,
             hub=hub,
             record=audit.record,
-            turn_slots=Slots(settings.turn_slots),
+            turn_slots=Slots(slots),
             gate=Gate(time.time),
             persona=_persona(prompt, settings),
             working_dir=settings.working_dir.resolve(),

@@ -129,7 +129,9 @@ class Settings:
     stream_deltas: bool = _setting(default=True, doc="Publish parts of a text block while it is written.")
 
     turn_slots: int = _setting(32, "How many turns may run at once.")
-    max_residents: int = _setting(32, "How many CLI processes may be kept; at least the turn slots.")
+    max_residents: int = _setting(
+        32, "How many CLI processes there may be; fewer than turn slots limit the turns too."
+    )
     start_slots: int = _setting(
         attrs.Factory(lambda: os.cpu_count() or 1), "How many CLI processes may start at once (a start is CPU-bound)."
     )

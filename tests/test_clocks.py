@@ -75,29 +75,14 @@ def test_a_sign_of_life_does_not_lengthen_the_start() -> None:
     assert running.expired(10.0) is Clock.START
 
 
-def test_a_question_to_a_person_pauses_the_idle_clock() -> None:
-    """Silence while a person thinks is not idleness; the total still counts."""
-    running = clocks()
-    running.on_phase(Phase.RUNNING, 0.0)
-    running.pause()
-    assert running.expired(99.0) is None
-    running.on_life(50.0)
-    assert running.expired(99.0) is None
-    assert running.expired(100.0) is Clock.TOTAL
-    running.go_on(60.0)
-    assert running.deadline() == 65.0
-
-
-def test_of_two_questions_the_last_answer_ends_the_pause() -> None:
-    """Pauses nest."""
-    running = clocks()
-    running.on_phase(Phase.RUNNING, 0.0)
-    running.pause()
-    running.pause()
-    running.go_on(10.0)
-    assert running.deadline() == 100.0
-    running.go_on(20.0)
-    assert running.deadline() == 25.0
+def test_waiting_for_a_process_to_be_allowed_to_start_is_on_the_queue_clock() -> None:
+    """It eats nothing of the turn's own time."""
+    running = TurnClocks({Clock.QUEUE: 7.0, Clock.START: 10.0, Clock.TOTAL: 100.0})
+    running.wait(0.0)
+    assert running.expired(7.0) is Clock.QUEUE
+    running.on_phase(Phase.STARTING, 6.0)
+    assert running.deadline() == 16.0
+    assert running.expired(106.0) is Clock.START
 
 
 def test_the_earliest_of_several_expired_clocks_is_named() -> None:

@@ -860,3 +860,40 @@ async def test_an_answered_message_is_not_held_in_memory(tmp_path: Path) -> None
             await engine.ask("c", str(number))
         gc.collect()
         assert engine._supervisor._entries == {}
+
+
+async def test_an_id_of_another_channel_is_refused(tmp_path: Path) -> None:
+    """Its outcome would tell one channel what was said in another; a stream of it would wait for ever."""
+    gate = Gate()
+    async with opened(plain_settings(tmp_path), driver=InstantDriver(gate)) as engine:
+        ended, running = new_id(), new_id()
+        await engine.ask("a", "for a alone", message_id=ended)
+        await engine.post("a", "hold", message_id=running)
+        await gate.entered()
+        for message_id in (ended, running):
+            with pytest.raises(InvalidMessage, match="another channel"):
+                await engine.ask("b", "mine", message_id=message_id)
+            with pytest.raises(InvalidMessage, match="another channel"):
+                async with engine.stream("b", "mine", message_id=message_id):
+                    pass
+        gate.open()
+        assert (await engine.outcome(running)).kind is OutcomeKind.ANSWERED
+
+
+async def test_a_stream_may_be_left_after_the_engine_has_closed(tmp_path: Path) -> None:
+    """There is nothing to withdraw any more; the message runs at the next start."""
+    gate, entered, closed = Gate(), trio.Event(), trio.Event()
+
+    async def watch(engine: Engine) -> None:
+        async with engine.stream("c", "hold"):
+            entered.set()
+            await closed.wait()
+
+    async with trio.open_nursery() as nursery:
+        async with opened(plain_settings(tmp_path, drain_timeout=0.01), driver=InstantDriver(gate)) as engine:
+            nursery.start_soon(watch, engine)
+            await entered.wait()
+            await gate.entered()
+        closed.set()
+    async with opened(plain_settings(tmp_path), driver=(driver := InstantDriver())) as engine:
+        await until(lambda: texts(driver) == ["hold"])

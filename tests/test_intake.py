@@ -121,3 +121,10 @@ def test_trust_and_policy_may_be_plain_strings() -> None:
     """They are the values of the enumerations."""
     made = make(trust="owner", busy="collect")
     assert (made.trust, made.busy) == (Trust.OWNER, BusyPolicy.COLLECT)
+
+
+@pytest.mark.parametrize("author", [Author("\ud800"), Author("ana", "\udfff"), Author(5), Author("ana", 42)])  # type: ignore[arg-type]  # the point
+def test_an_author_that_nothing_can_carry_is_refused(author: Author) -> None:
+    """At the door, not when the turn is made."""
+    with pytest.raises(InvalidMessage, match="author"):
+        make(author=author)

@@ -126,7 +126,7 @@ def test_costs_are_never_negative_and_add_up_to_the_rises(totals: list[float], b
     assert sum(spent) == pytest.approx(sum(max(0.0, b - a) for a, b in itertools.pairwise(before)), abs=1e-6)
 
 
-@pytest.mark.parametrize("value", [None, "7", [], {}, True, float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize("value", [None, "7", [], {}, True, float("nan"), float("inf"), 10**400, 1e300, 2**63])
 def test_what_is_no_finite_number_counts_as_nothing(value: object) -> None:
     """No type or size on the wire is trusted."""
     assert number(value) == 0.0

@@ -47,6 +47,8 @@ class Attempt:
 
     async def run(self) -> Verdict:
         """Run the request to its end, whatever that is. Cancellation from outside passes through."""
+        self.clocks.wait(trio.current_time())
+        self._set_deadline()
         try:
             with self._scope:
                 return self._judge(await self.driver.run_turn(self.request, self))
@@ -62,7 +64,8 @@ class Attempt:
             return stopped
         clock = self.clocks.expired(trio.current_time()) or Clock.TOTAL
         reason = f"the {clock.value} clock ran out after {self.clocks.timeouts[clock]:g} s{self._held_up}"
-        return Verdict(kind=OutcomeKind.TIMED_OUT, reason=reason, clock=clock)
+        kind = OutcomeKind.EXPIRED if clock is Clock.QUEUE else OutcomeKind.TIMED_OUT
+        return Verdict(kind=kind, reason=reason, clock=clock)
 
     def stop(self, stop: Stop, *, now: bool = False) -> None:
         """Ask for the end: by an interrupt, and if that does not help in time, by force.
@@ -108,7 +111,7 @@ class Attempt:
             self._held_up = f": {event.reason}"
         self.publish(event)
 
-    # -- helpers
+    # -- within
 
     def _set_deadline(self) -> None:
         deadline = self.clocks.deadline()

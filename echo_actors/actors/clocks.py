@@ -1,6 +1,6 @@
 """A turn's clocks, as functions of what happened and when. Nothing here reads a clock or waits.
 
-Waiting for a slot is on none of these: a turn's time is its own. ``start`` runs while a process starts,
+Waiting does not eat a turn's time: until a process may start it is on ``queue``. ``start`` runs while it starts,
 ``first_event`` until the CLI begins the message, ``idle`` between signs of life from then on, ``total`` over all.
 """
 
@@ -31,7 +31,10 @@ class TurnClocks:
 
     timeouts: Mapping[Clock, float]
     _deadlines: dict[Clock, float] = attrs.Factory(dict)
-    _pauses: int = 0
+
+    def wait(self, now: float) -> None:
+        """The turn waits for a process to be allowed to start; that is still waiting, and on the queue clock."""
+        self._deadlines = {Clock.QUEUE: now + self._timeout(Clock.QUEUE)}
 
     def on_phase(self, phase: Phase, now: float) -> None:
         """The turn has entered a phase; its clocks replace those of the phase before."""
@@ -41,19 +44,8 @@ class TurnClocks:
 
     def on_life(self, now: float) -> None:
         """There was a sign of life; the idle clock starts again."""
-        if Clock.IDLE in self._deadlines and not self._pauses:
-            self._deadlines[Clock.IDLE] = now + self._timeout(Clock.IDLE)
-
-    def pause(self) -> None:
-        """A person is asked something: silence is not idleness until ``go_on``."""
-        self._pauses += 1
         if Clock.IDLE in self._deadlines:
-            self._deadlines[Clock.IDLE] = math.inf
-
-    def go_on(self, now: float) -> None:
-        """The person has answered."""
-        self._pauses -= 1
-        self.on_life(now)
+            self._deadlines[Clock.IDLE] = now + self._timeout(Clock.IDLE)
 
     def deadline(self) -> float:
         """When the next clock runs out."""

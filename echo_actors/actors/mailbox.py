@@ -233,11 +233,7 @@ class Mailbox:
         self._waiting = {**{entry.message.message_id: entry for entry in entries}, **self._waiting}
         self._line.extendleft(reversed(entries))
 
-    def waiting(self) -> list[Entry]:
-        """The entries that wait, in order."""
-        return list(self._waiting.values())
-
-    # -- helpers
+    # -- within
 
     def _add(self, entry: Entry) -> None:
         self._waiting[entry.message.message_id] = entry

@@ -142,7 +142,7 @@ class Supervisor:
         for entry in self._entries.values():
             entry.ended.set()
 
-    # -- helpers
+    # -- within
 
     def _spawn(self, function: Callable[[], Awaitable[None]]) -> None:
         self.nursery.start_soon(function)
@@ -151,7 +151,9 @@ class Supervisor:
         actor = self.actors.get(entry.message.channel)
         if actor is None or not actor.mailbox.withdraw(entry):
             return
-        reason = "its deadline passed" if entry.message.deadline else "it waited too long"
+        deadline = entry.message.deadline
+        late = deadline is not None and deadline <= self.services.now()
+        reason = "its deadline passed" if late else "it waited for longer than the setting queue_timeout"
         outcome = Outcome(kind=OutcomeKind.EXPIRED, reason=reason, clock=Clock.QUEUE, attempts=entry.attempts)
         self.nursery.start_soon(self._end, actor, entry, outcome)
 

@@ -70,6 +70,7 @@ def clocks(settings: Settings) -> TurnClocks:
     """The clocks of a turn, none of them running."""
     return TurnClocks(
         {
+            Clock.QUEUE: settings.queue_timeout,
             Clock.START: settings.start_timeout,
             Clock.FIRST_EVENT: settings.first_event_timeout,
             Clock.IDLE: settings.idle_timeout,

@@ -50,7 +50,7 @@ async def open_sqlite_store(
     codec = make_codec()
     lock = lock_directory(state_dir, now=now())
     opening = _Opening(state_dir / DATABASE_NAME, now, max_pages)
-    writer = Writer(opening, guard=lock.check, last=statements.mark_clean)
+    writer = Writer(opening, last=statements.mark_clean, guard=lock.check)
     try:
         await writer.start()
     except BaseException:

@@ -45,16 +45,16 @@ class Writer:
 
     Attributes:
         connect: Opens the database, in the thread.
-        guard: Called in the thread before each group; raises a ``StoreError`` when nothing may be written.
         last: What to do before the database is closed, unless it was found malformed: then the next start must
             not take it for properly closed.
         close_timeout: How long to wait for the disk to take the last writes, in seconds.
+        guard: Called in the thread before each group; raises a ``StoreError`` when nothing may be written.
     """
 
     _connect: Callable[[], sqlite3.Connection]
-    _guard: Callable[[], None]
     _last: Operation[None]
     _close_timeout: float = 30.0
+    _guard: Callable[[], None] = lambda: None
     _met_damage: bool = attrs.field(default=False, init=False)
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
     _requests: queue.SimpleQueue[Request | None] = attrs.field(factory=queue.SimpleQueue, init=False)
