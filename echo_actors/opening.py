@@ -93,7 +93,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
 async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]:
     """Run the actors for the block. What the block raises comes out as it is, not in the nursery's group."""
     last_sequence = await services.store.last_sequence()
-    error: Exception | None = None
+    error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(services, nursery, last_sequence, random.random)
         engine = Engine(services, supervisor, audit)
@@ -103,7 +103,7 @@ async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]
         nursery.start_soon(_forget_old, services.store, services.settings, services.record)
         try:
             yield engine
-        except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery
+        except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - raised again below, outside of the nursery
             error = caught
         finally:
             with trio.CancelScope(shield=True):

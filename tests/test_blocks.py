@@ -35,7 +35,7 @@ def test_a_cli_that_never_stops_does_not_fill_the_memory(uuids: list[str]) -> No
     blocks = Blocks(limit=10_000)
     for number, uuid in enumerate(uuids):
         held = {"data": {"a": "x" * 1000}} if number % 2 else {"text": "x" * 1000}
-        blocks.add(uuid, Block(f"kind {number}", **held))  # type: ignore[arg-type]  # both kinds of fields
+        blocks.add(uuid, Block(f"kind {number}", **held))
     kinds = [block.kind for block in blocks.all()]
     assert kinds == [f"kind {number}" for number in range(100 - len(kinds), 100)]
     assert 0 < len(kinds) < 10

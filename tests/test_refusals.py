@@ -90,3 +90,11 @@ async def test_starts_that_the_machine_refused_do_not_cost_the_session(tmp_path:
         await refused(engine, 1)
         # The second in a row is tried once more, in a fresh session.
         assert (await engine.ask("c", "refuse once")).session_id != session
+
+
+async def test_an_interrupt_of_the_program_comes_out_as_it_is(tmp_path: Path) -> None:
+    """``except KeyboardInterrupt`` around the engine's block is how programs expect Ctrl-C."""
+    with pytest.raises(KeyboardInterrupt):
+        async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+            await engine.ask("c", "hello")
+            raise KeyboardInterrupt

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from echo_actors import Event, Lagged, TextDelta
+from echo_actors import Event, Lagged, TextDelta, ToolStarted
 from echo_actors.actors.topic import Hub, Subscription
 
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -118,9 +118,9 @@ def test_publishing_touches_no_subscriber_of_another_channel(monkeypatch: pytest
     pushed: list[Subscription] = []
     push = Subscription.push
 
-    def counting(self: Subscription, event: Event) -> None:
+    def counting(self: Subscription, event: Event, chars: int) -> None:
         pushed.append(self)
-        push(self, event)
+        push(self, event, chars)
 
     monkeypatch.setattr(Subscription, "push", counting)
     say(hub, "1", "mine")
@@ -238,3 +238,18 @@ async def test_a_subscriber_that_leaves_gets_nothing_more() -> None:
     subscription.close()
     say(hub, "1")
     assert await read(subscription) == []
+
+
+async def test_few_huge_events_do_not_fill_memory() -> None:
+    """A tool's input counts like any text, in the ring and for a subscriber that does not read."""
+    hub = make_hub()
+    hub.most_chars = 1000
+    stuck = hub.subscribe("c")
+    for number in range(5):
+        hub.publish(ToolStarted(channel="c", tool="T", tool_use_id=str(number), input={"text": "x" * 400}))
+    late = hub.subscribe("c", since=f"{hub.run_id}:0")
+    for subscription in (stuck, late):
+        subscription.close()
+        lagged, *kept = [event async for event in subscription]
+        assert isinstance(lagged, Lagged)
+        assert (lagged.missed, len(kept)) == (3, 2)

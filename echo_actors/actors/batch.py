@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import attrs
+import trio
 
 from echo_actors.actors.mailbox import Entry
 from echo_actors.models import BusyPolicy, Message, Trust
 from echo_actors.safety.fence import fence, needs_fence, new_nonce
+
+LONG = 64 * 2**10
+"""Characters from which on text is fenced in a thread: a megabyte of short lines takes half a second."""
 
 
 def policy_of(message: Message) -> Trust:
@@ -20,8 +24,15 @@ def policy_of(message: Message) -> Trust:
     return message.trust
 
 
-def content_of(message: Message) -> str:
-    """A message as the model shall see it."""
+async def content_of(messages: Iterable[Message]) -> str:
+    """Messages as the model shall see them, as one text."""
+    shown = list(messages)
+    if sum(len(message.text) for message in shown) < LONG:
+        return "\n\n".join(map(_shown, shown))
+    return await trio.to_thread.run_sync(lambda: "\n\n".join(map(_shown, shown)))
+
+
+def _shown(message: Message) -> str:
     author = message.author
     if not needs_fence(message.trust, author.name if author else None):
         return message.text
@@ -59,9 +70,9 @@ class Batch:
         """The uuid of the first of them."""
         return next(iter(self._by_uuid))
 
-    def content(self) -> str:
+    async def content(self) -> str:
         """What the CLI gets under ``turn_id``."""
-        return "\n\n".join(content_of(entry.message) for entry in self._by_uuid[self.turn_id])
+        return await content_of(entry.message for entry in self._by_uuid[self.turn_id])
 
     def add(self, uuid: str, entries: Iterable[Entry]) -> None:
         """Take messages into the turn, under one uuid."""

@@ -148,15 +148,16 @@ class TurnRunner:
 
     async def _run(self, batch: Batch) -> tuple[Verdict, set[str]]:
         """Run until the CLI says something final; give the verdict, and the uuids of what the CLI had begun."""
+        services = self.services
+        request = await turns.request_for(batch, self.session, services)
         if self._early_stop is not None:
             if len(batch.entries) < len(batch.members):
                 # What is left was steered: the CLI may have it, and must not run it after its end.
                 await self.services.driver.retire(self.channel, self._early_stop.reason)
             return Verdict(kind=self._early_stop.kind, reason=self._early_stop.reason), set()
-        services = self.services
         attempt = self._attempt = Attempt(
             services.driver,
-            turns.request_for(batch, self.session, services),
+            request,
             turns.clocks(services.settings),
             turns.publisher(batch.entries[0].message.message_id, services),
             services.settings.interrupt_grace,
@@ -200,9 +201,10 @@ class TurnRunner:
             self.services.record("turn.not_joined", channel=self.channel, reason=str(error))
             self._give_back(batch.take(batch.uuids_of(entry)))
             return
+        content = await content_of([entry.message])
         if self._attempt is not None and batch is self.batch and entry.turn_id is not None:
             # When the CLI cannot take it now, it stays in the batch and is run after what is running.
-            self.services.driver.steer(self.channel, entry.turn_id, content_of(entry.message))
+            self.services.driver.steer(self.channel, entry.turn_id, content)
 
     # -- after a turn
 

@@ -15,7 +15,8 @@ from typing import Self
 import attrs
 import trio
 
-from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolFinished, TurnEnded
+from echo_actors.claude.content import size
+from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolFinished, ToolStarted, TurnEnded
 from echo_actors.models import Outcome, Reply
 
 
@@ -30,18 +31,22 @@ class Subscription:
         self._hub = hub
         self.channel = channel
         self._size = size
-        self._buffer: deque[Event] = deque()
+        self._buffer: deque[tuple[Event, int]] = deque()
+        self._chars = 0
         self._missed = 0
         self._lost_until = ""
         self._closed = False
         self._news = trio.Event()
 
-    def push(self, event: Event) -> None:
-        """Take an event, at the cost of the oldest one when the buffer is full."""
-        if len(self._buffer) >= self._size:
-            self._lost_until = self._buffer.popleft().cursor
+    def push(self, event: Event, chars: int) -> None:
+        """Take an event with so much text, at the cost of the oldest ones when the buffer is full."""
+        self._chars += chars
+        while self._buffer and (len(self._buffer) >= self._size or self._chars > self._hub.most_chars):
+            lost, lost_chars = self._buffer.popleft()
+            self._chars -= lost_chars
+            self._lost_until = lost.cursor
             self._missed += self._missed >= 0
-        self._buffer.append(event)
+        self._buffer.append((event, chars))
         if not self._news.is_set():
             self._news.set()
 
@@ -80,7 +85,9 @@ class Subscription:
                 cursor, self._lost_until = self._lost_until, ""
                 return Lagged(channel=self.channel or "", missed=missed, time=self._hub.now(), cursor=cursor)
             if self._buffer:
-                return self._buffer.popleft()
+                event, chars = self._buffer.popleft()
+                self._chars -= chars
+                return event
             if self._closed:
                 raise StopAsyncIteration
             self._news = trio.Event()
@@ -96,15 +103,15 @@ class Hub:
         ring_size: How many past events are kept for ``since``.
         buffer_size: How many events wait for one subscriber.
         now: The time of day.
-        ring_chars: How much text the past events may hold together.
+        most_chars: How much text the past events may hold together, and those that wait for one subscriber.
     """
 
     run_id: str
     ring_size: int
     buffer_size: int
     now: Callable[[], datetime]
-    ring_chars: int = 16 * 2**20
-    _ring: deque[Event] = attrs.field(init=False)
+    most_chars: int = 16 * 2**20
+    _ring: deque[tuple[Event, int]] = attrs.field(init=False)
     _count: int = attrs.field(default=0, init=False)
     _ring_chars: int = attrs.field(default=0, init=False)
     _by_channel: dict[str | None, list[Subscription]] = attrs.field(factory=dict, init=False)
@@ -117,11 +124,12 @@ class Hub:
         """Stamp an event and give it to everyone whom it concerns."""
         self._count += 1
         event = attrs.evolve(event, time=self.now(), cursor=f"{self.run_id}:{self._count}")
-        self._keep(event)
+        chars = _chars(event)
+        self._keep(event, chars)
         for subscription in self._by_channel.get(event.channel, ()):
-            subscription.push(event)
+            subscription.push(event, chars)
         for subscription in self._by_channel.get(None, ()):
-            subscription.push(event)
+            subscription.push(event, chars)
         return event
 
     def subscribe(
@@ -158,20 +166,20 @@ class Hub:
         """How many subscriptions there are."""
         return sum(map(len, self._by_channel.values()))
 
-    def _keep(self, event: Event) -> None:
-        self._ring.append(event)
-        self._ring_chars += _chars(event)
-        while len(self._ring) > self.ring_size or (self._ring_chars > self.ring_chars and len(self._ring) > 1):
-            self._ring_chars -= _chars(self._ring.popleft())
+    def _keep(self, event: Event, chars: int) -> None:
+        self._ring.append((event, chars))
+        self._ring_chars += chars
+        while len(self._ring) > self.ring_size or (self._ring_chars > self.most_chars and len(self._ring) > 1):
+            self._ring_chars -= self._ring.popleft()[1]
 
     def _replay(self, subscription: Subscription, since: str) -> None:
         run_id, _, number = since.rpartition(":")
         known = run_id == self.run_id and number.isdecimal()
         seen = int(number) if known else 0
         first = self._count - len(self._ring) + 1
-        for offset, event in enumerate(self._ring):
+        for offset, (event, chars) in enumerate(self._ring):
             if first + offset > seen and subscription.channel in (None, event.channel):
-                subscription.push(event)
+                subscription.push(event, chars)
         before_ring = f"{self.run_id}:{first - 1}"
         if not known:
             subscription.lag(-1, before_ring)
@@ -185,7 +193,9 @@ def _chars(event: Event) -> int:
         case TextDelta() | ToolFinished():
             return len(event.text)
         case BlockFinished():
-            return len(event.block.text)
-        case TurnEnded(outcome=Outcome(reply=Reply(text=text))):
-            return len(text)
+            return len(event.block.text) + size(event.block.data)
+        case ToolStarted():
+            return size(event.input)
+        case TurnEnded(outcome=Outcome(reply=Reply(text=text, blocks=blocks))):
+            return len(text) + sum(len(block.text) + size(block.data) for block in blocks)
     return 0

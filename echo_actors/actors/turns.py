@@ -19,9 +19,9 @@ from echo_actors.models import Clock, Outcome, Reply
 from echo_actors.settings import Settings
 
 
-def request_for(batch: Batch, session: Session, services: Services) -> TurnRequest:
+async def request_for(batch: Batch, session: Session, services: Services) -> TurnRequest:
     """The request that runs a turn's messages in the channel's session."""
-    return _request((batch.turn_id, session.session_id), batch.content(), session, services)
+    return _request((batch.turn_id, session.session_id), await batch.content(), session, services)
 
 
 def recall_request(entry: Entry, session: Session, services: Services) -> TurnRequest:

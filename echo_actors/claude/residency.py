@@ -261,6 +261,8 @@ def _resumable(request: TurnRequest, transcript: Transcript) -> bool:
     if transcript.exists():
         return True
     if request.established:
+        if not transcript.path.parents[1].exists():
+            raise CLIFailed(f"the CLI keeps no sessions in {transcript.path.parents[1]}: its home is away, or another")
         raise SessionLost(f"the transcript of session {request.session_id} is gone")
     return False
 
@@ -278,7 +280,7 @@ async def open_residency(
     cli = find_cli(settings.claude_bin, environ)
     version = await read_version(cli)
     record("cli.found", path=str(cli), version=version.text, defused=not version.at_least(*COMPOSED_SINCE))
-    error: Exception | None = None
+    error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         roster = Roster(settings.max_residents, settings.hibernate_after, record, nursery)
         nursery.start_soon(roster.hibernate_idle)
@@ -286,7 +288,7 @@ async def open_residency(
         try:
             ownership = Ownership(run_id, settings.session_conflict, record, {**environ, **settings.environment})
             yield Residency(settings, run_id, record, cli, version, environ, nursery, roster, ownership)
-        except Exception as caught:  # noqa: BLE001 - raised again below, outside of the nursery's exception group
+        except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001 - raised again below, outside of the nursery's exception group
             error = caught
         finally:
             with trio.CancelScope(shield=True):
