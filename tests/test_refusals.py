@@ -94,7 +94,11 @@ async def test_starts_that_the_machine_refused_do_not_cost_the_session(tmp_path:
 
 async def test_an_interrupt_of_the_program_comes_out_as_it_is(tmp_path: Path) -> None:
     """``except KeyboardInterrupt`` around the engine's block is how programs expect Ctrl-C."""
-    with pytest.raises(KeyboardInterrupt):
+
+    async def program() -> None:
         async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
             await engine.ask("c", "hello")
             raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await program()
