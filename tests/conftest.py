@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,16 @@ from echo_actors.claude.residency import Residency
 from echo_actors.events import Event
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.simulator.model import ModelServer, open_model_server
+
+# A shell that runs the tests in the background lets them, and all that they start, ignore Ctrl-C; the programs under
+# test respect that, so the tests must not inherit it.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 MakeSettings = Callable[..., Settings]
 
