@@ -65,7 +65,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         audit = await rooms.enter_async_context(_audit(settings, store, run_id))
         _announce_start(audit.record, settings, store)
         await rooms.enter_async_context(_run_noted(store, run_id, audit.record))
-        hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now)
+        # The longest line that the CLI may write fits, with another before it.
+        hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now, 2 * settings.max_line_bytes)
         rooms.callback(hub.close)
         slots = settings.turn_slots
         if driver is None:

@@ -24,6 +24,7 @@ EXAMPLES = [
     errors.StoreError("the disk is gone"),
     errors.StoreLocked("in use by 42", 42),
     errors.StoreFull("no room"),
+    errors.NotStorable("a number of 70 bits"),
     errors.StaleRevision("stale"),
     errors.TurnFailed(Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="three attempts")),
     errors.TurnTimedOut(TIMED_OUT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir(parents=True)
     (root / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(root.parent)
+    # Another test may have imported the real one.
+    monkeypatch.delitem(sys.modules, "claude_agent_sdk", raising=False)
     return root / "_bundled" / "claude"
 
 

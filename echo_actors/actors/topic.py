@@ -110,7 +110,7 @@ class Hub:
     ring_size: int
     buffer_size: int
     now: Callable[[], datetime]
-    most_chars: int = 16 * 2**20
+    most_chars: int = 64 * 2**20
     _ring: deque[tuple[Event, int]] = attrs.field(init=False)
     _count: int = attrs.field(default=0, init=False)
     _ring_chars: int = attrs.field(default=0, init=False)
