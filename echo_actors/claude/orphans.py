@@ -1,4 +1,8 @@
-"""What an earlier run of the program left running: found by the run's mark, and ended."""
+"""What an earlier run of the program left running: found by the run's mark, and killed.
+
+The oldest goes first, so that a CLI is gone before its tools are. The other way round it would take a tool's death for
+the tool's result, tell the model, and write an answer to that into its transcript.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +13,29 @@ import trio
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import Identity, descendants, marked
 
-GRACE = 2.0
-"""Seconds between SIGTERM, on which a CLI ends its own tools, and SIGKILL."""
+PATIENCE = 5.0
+"""Seconds in which a killed process has to be gone; one that the kernel does not let go is left to it."""
 
 _POLL = 0.05
 
 
 async def reap_run(run_id: str) -> int:
-    """End everything that carries a run's mark, and what it started; give how many processes that were.
+    """Kill everything that carries a run's mark, and what it started; give how many processes that were.
 
     Only for runs that are known to be over: the lock on the state directory tells.
     """
-    found = await trio.to_thread.run_sync(_find, run_id)
-    for each in found:
-        each.send(signal.SIGTERM)
-    with trio.move_on_after(GRACE):
-        for each in found:
-            while each.alive():  # noqa: ASYNC110 - not our children: nothing but a look says that they are gone
-                await trio.sleep(_POLL)
-    # Looked for again: what was started meanwhile, and what only a second look can see.
-    rest = found | await trio.to_thread.run_sync(_find, run_id)
-    for each in rest:
-        each.send(signal.SIGKILL)
-    return len(rest)
+    killed: set[Identity] = set()
+    with trio.move_on_after(PATIENCE):
+        while found := await trio.to_thread.run_sync(_kill, run_id):
+            killed |= found
+            await trio.sleep(_POLL)
+    return len(killed)
 
 
-def _find(run_id: str) -> set[Identity]:
+def _kill(run_id: str) -> set[Identity]:
+    """Kill what a look finds, the oldest first."""
     own = marked({RUN_VARIABLE: run_id})
-    return own | descendants(*(each.pid for each in own))
+    found = own | descendants(*(each.pid for each in own))
+    for each in sorted(found, key=lambda identity: identity.started):
+        each.send(signal.SIGKILL)
+    return found
