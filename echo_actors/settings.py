@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -113,6 +114,9 @@ class Settings:
     models: tuple[str, ...] = _setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")
     working_dir: Path = _setting(Path(), "The directory that the CLI and its tools run in.")
     allowed_tools: tuple[str, ...] = _setting(DEFAULT_TOOLS, "Tools that may be used without asking.")
+    private_network: str = _setting(
+        "", "An address, or the beginning of one, that tools may also reach by ssh, scp and rsync."
+    )
     permission_mode: str = _setting("default", "The CLI's permission mode.")
     environment: dict[str, str] = _setting(
         attrs.Factory(dict), "Variables for the CLI besides those that the allowlist passes on."
@@ -174,6 +178,11 @@ class Settings:
             elif type(value) is int and value < 1:
                 raise SettingsError(f"{field.name} must be at least 1, not {value!r}.", field.name)
         self.check_model(self.model)
+        if not re.fullmatch(r"[\w.:-]*", self.private_network):
+            raise SettingsError(
+                f"private_network must be an address or the beginning of one, not {self.private_network!r}.",
+                "private_network",
+            )
 
     def check_model(self, model: str) -> str:
         """Give the model back if it may be chosen.
@@ -189,6 +198,14 @@ class Settings:
                 nearest[0] if nearest else "",
             )
         return model
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """All tools that may be used without asking, those for the private network included."""
+        if not self.private_network:
+            return self.allowed_tools
+        reach = tuple(f"Bash({program} *{self.private_network}*)" for program in ("ssh", "scp", "rsync"))
+        return (*self.allowed_tools, *reach)
 
     @property
     def audit_file(self) -> Path:

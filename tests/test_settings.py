@@ -202,3 +202,18 @@ def test_settings_do_not_change() -> None:
     """An engine and its caller may share them."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Settings().model = "opus"  # type: ignore[misc]  # that it is frozen is what is tested
+
+
+def test_a_private_network_adds_the_tools_that_reach_it() -> None:
+    """Nothing reaches another machine unless its address is given."""
+    assert not any(tool.startswith(("Bash(ssh", "Bash(scp", "Bash(rsync")) for tool in Settings().tools)
+    tools = Settings(private_network="10.1.2.").tools
+    assert tools[-3:] == ("Bash(ssh *10.1.2.*)", "Bash(scp *10.1.2.*)", "Bash(rsync *10.1.2.*)")
+    assert tools[:-3] == Settings().allowed_tools
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1) Bash(*", "a b", "*"])
+def test_a_private_network_that_is_no_address_is_refused(network: str) -> None:
+    """It becomes a part of a rule for tools, which it must not break out of."""
+    with pytest.raises(SettingsError, match="private_network"):
+        Settings(private_network=network)

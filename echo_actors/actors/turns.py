@@ -57,7 +57,7 @@ def _request(ids: tuple[str, str], content: str, session: Session, services: Ser
         launch=Launch(
             model=session.model,
             working_dir=services.working_dir,
-            allowed_tools=settings.allowed_tools,
+            allowed_tools=settings.tools,
             permission_mode=settings.permission_mode,
             prompt_file=services.persona.file,
             partial_messages=settings.stream_deltas,
