@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from support import DAY, Gate, memory_services, new_id, opened, plain_settings
+from support import DAY, Gate, memory_services, new_id, opened, plain_settings, until
 
-from echo_actors import Block, CLIFailed, Engine, OutcomeKind, StoreFull, TurnFailed
+from echo_actors import Block, BusyPolicy, CLIFailed, Engine, OutcomeKind, StoreFull, TurnFailed
+from echo_actors.actors.acceptance import Taken
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.claude.driver import Phase, TurnListener, TurnRequest, TurnResult
 from echo_actors.models import Message
-from echo_actors.testing.instant_driver import InstantDriver, echo
-from echo_actors.testing.memory_store import MemoryDisk
+from echo_actors.state.records import End, StoredMessage
+from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
+from echo_actors.testing.memory_store import MemoryStore
 
 
 async def test_who_repeats_a_message_does_not_take_it_back(tmp_path: Path) -> None:
@@ -34,22 +37,65 @@ async def test_who_repeats_a_message_does_not_take_it_back(tmp_path: Path) -> No
 
 
 async def test_a_repeated_message_is_acknowledged_only_once_it_is_on_disk(tmp_path: Path) -> None:
-    """The first call's commit is refused: the second tries for itself, and nobody waits for ever."""
-    disk = MemoryDisk(full=True)
+    """It came again while the first was being stored; that fails, so the second is stored for itself."""
+    writing, release, taken = trio.Event(), trio.Event(), list[Taken]()
+
+    class RefusingOnce(MemoryStore):
+        async def accept(self, message: Message, *, ends: Sequence[End] = ()) -> StoredMessage | None:
+            if writing.is_set():
+                return await super().accept(message, ends=ends)
+            writing.set()
+            await release.wait()
+            raise StoreFull("no room")
+
+    store = RefusingOnce()
     async with trio.open_nursery() as nursery:
-        services = memory_services(InstantDriver(), tmp_path, disk=disk)
+        services = attrs.evolve(memory_services(InstantDriver(), tmp_path), store=store)
         supervisor = Supervisor(services, nursery, 0, lambda: 0.0)
         message = Message(message_id=new_id(), channel="c", text="hi", sequence=0, accepted_at=DAY)
-        refused = 0
-        for _ in range(2):
+
+        async def first() -> None:
             with pytest.raises(StoreFull):
                 await supervisor.acceptance.accept(message)
-            refused += 1
-        disk.full = False
-        taken = await supervisor.acceptance.accept(message)
-        assert taken.new
+
+        async def second() -> None:
+            taken.append(await supervisor.acceptance.accept(message))
+
+        nursery.start_soon(first)
+        await writing.wait()
+        nursery.start_soon(second)
+        await trio.testing.wait_all_tasks_blocked()
+        too_early = list(taken)
+        release.set()  # before anything is asserted: the store's call is shielded, and would hold a failing test
+        await until(lambda: bool(taken))
+        assert too_early == []
+        assert taken[0].new
+        assert await store.message(message.message_id) is not None
         nursery.cancel_scope.cancel()
-    assert refused == 2
+
+
+async def test_one_who_gives_up_does_not_end_a_turn_that_others_share(tmp_path: Path) -> None:
+    """Collected messages are one turn; cancelling one of two callers leaves the other's answer alone."""
+    busy, shared = Gate("first"), Gate("pair")
+
+    def answer(request: TurnRequest) -> Answer | Awaitable[Answer]:
+        return busy(request) if "first" in request.content else shared(request)
+
+    driver = InstantDriver(answer)
+    async with opened(plain_settings(tmp_path), driver=driver) as engine:
+        await engine.post("c", "first")
+        await busy.entered()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(engine.ask, "c", "pair a", busy=BusyPolicy.COLLECT))
+            await until(lambda: engine.status().queued_messages == 1)
+            receipt = await engine.post("c", "pair b", busy=BusyPolicy.COLLECT)
+            busy.open()
+            await shared.entered()
+            nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        shared.open()
+        assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+    assert driver.interrupts == []
 
 
 async def test_a_reply_that_no_store_can_keep_fails_its_message_and_not_the_channel(tmp_path: Path) -> None:

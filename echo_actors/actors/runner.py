@@ -73,9 +73,10 @@ class TurnRunner:
         finally:
             self.batch = self._early_stop = None
 
-    def runs(self, entry: Entry) -> bool:
-        """Whether a message is in the running turn."""
-        return self.batch is not None and entry in self.batch.members and entry.state is EntryState.RUNNING
+    def runs_alone(self, entry: Entry) -> bool:
+        """Whether the running turn is this message's, and no other's."""
+        members = [] if self.batch is None else self.batch.members
+        return [each for each in members if each.state is EntryState.RUNNING] == [entry]
 
     def stop(self, stop: Stop, *, now: bool = False) -> bool:
         """Ask the running turn to end; False when none is running. One that is only beginning will not begin."""

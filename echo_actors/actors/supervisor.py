@@ -106,14 +106,17 @@ class Supervisor:
         self._entries.pop(entry.message.message_id, None)
 
     async def withdraw(self, entry: Entry, reason: str) -> None:
-        """End a message for the sake of the one who sent it: out of the queue, or by an interrupt."""
+        """End a message for the sake of the one who sent it: out of the queue, or by an interrupt.
+
+        A turn that it shares with others' messages goes on, for them.
+        """
         actor = self.actors.get(entry.message.channel)
         if actor is None or entry.ended.is_set():
             return
         stop = Stop(OutcomeKind.CANCELLED, reason)
         if actor.mailbox.withdraw(entry):
             await self._end(actor, entry, Outcome(kind=OutcomeKind.CANCELLED, reason=reason, attempts=entry.attempts))
-        elif actor.runner.runs(entry):
+        elif actor.runner.runs_alone(entry):
             actor.stop_turn(stop)
 
     # -- operators
@@ -145,7 +148,14 @@ class Supervisor:
     # -- within
 
     def _spawn(self, function: Callable[[], Awaitable[None]]) -> None:
-        self.nursery.start_soon(function)
+        self.nursery.start_soon(self._run_beside, function)
+
+    async def _run_beside(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run what helps an actor; its failure must not reach the other actors through the nursery."""
+        try:
+            await function()
+        except Exception as error:  # noqa: BLE001 - as for the actor itself
+            self.services.record("actor.helper_failed", reason=f"{type(error).__name__}: {error}")
 
     async def _expire(self, entry: Entry) -> None:
         actor = self.actors.get(entry.message.channel)
