@@ -32,12 +32,11 @@ async def _dead_letter(program: Program, text: str = "poison", channel: str = "c
     outcome = Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="started 3 times without coming to an end", attempts=3)
     async with open_sqlite_store(program.state, owner="test", now=lambda: now) as store:
         sequence = await store.last_sequence() + 1
-        await store.accept(
-            Message(message_id=message_id, channel=channel, text=text, sequence=sequence, accepted_at=now)
-        )
+        message = Message(message_id=message_id, channel=channel, text=text, sequence=sequence, accepted_at=now)
+        await store.accept(message)
         claim = await store.claim(channel)
         for _ in range(3):
-            await store.start(claim, [message_id], turn_id=new_id(), session_id=new_id())
+            await store.start(claim, [message], turn_id=new_id(), session_id=new_id())
         await store.finish(claim, [End(message_id=message_id, outcome=outcome, ended_at=now)], None)
     return message_id
 

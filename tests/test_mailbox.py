@@ -40,6 +40,7 @@ async def take(mailbox: Mailbox) -> Entry:
     """Take the next entry out of the mailbox."""
     with trio.fail_after(5):
         taken = await mailbox.next()
+    assert taken is not None
     assert mailbox.begin(taken)
     return taken
 
@@ -58,40 +59,41 @@ async def test_offer_says_how_many_are_ahead() -> None:
     assert mailbox.depth == 3
 
 
-async def test_the_first_entry_is_waited_for_until_it_is_on_disk() -> None:
-    """A later entry that is on disk earlier does not overtake."""
+async def test_an_entry_may_be_begun_while_it_is_committed_and_keeps_its_place() -> None:
+    """A later entry that is on disk earlier does not overtake; the commit leaves a begun one begun."""
     mailbox = Mailbox("c", 10)
     first, second = entry(1, committed=False), entry(2)
     mailbox.offer(first)
     mailbox.offer(second)
-    taken: list[Entry] = []
-
-    async def taker() -> None:
-        taken.append(await take(mailbox))
-        taken.append(await take(mailbox))
-
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(taker)
-            await trio.testing.wait_all_tasks_blocked()
-            assert taken == []
-            first.commit()
-    assert taken == [first, second]
+    assert mailbox.head() is None
+    assert await take(mailbox) is first
+    first.commit()
+    assert first.state is EntryState.RUNNING
+    assert await take(mailbox) is second
 
 
 async def test_a_failed_commit_lets_the_next_one_through() -> None:
-    """Withdrawing the head that ``next`` waits for wakes it, and the one behind comes."""
+    """The head that is withdrawn before it is begun is passed over."""
     mailbox = Mailbox("c", 10)
     first, second = entry(1, committed=False), entry(2)
     mailbox.offer(first)
     mailbox.offer(second)
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take, mailbox)
-            await trio.testing.wait_all_tasks_blocked()
-            assert mailbox.withdraw(first)
-    assert second.state is EntryState.RUNNING
+    assert await mailbox.next() is first
+    assert mailbox.withdraw(first)
+    assert await take(mailbox) is second
     assert first.state is EntryState.WITHDRAWN
+
+
+async def test_an_actor_that_is_woken_looks_around_even_when_it_was_not_waiting_yet() -> None:
+    """A wake is never lost, and takes no entry away."""
+    mailbox = Mailbox("c", 10)
+    mailbox.wake()
+    first = entry(1)
+    mailbox.offer(first)
+    assert mailbox.head() is first
+    with trio.fail_after(5):
+        assert await mailbox.next() is None
+        assert await mailbox.next() is first
 
 
 async def test_a_withdrawn_entry_never_comes_out() -> None:
@@ -130,16 +132,15 @@ async def test_next_leaves_the_entry_where_it_is() -> None:
 
 
 async def test_a_cancelled_next_loses_nothing() -> None:
-    """Also not while it waits for the commit of the head."""
+    """What comes in the moment of the cancellation is there for the next one."""
     mailbox = Mailbox("c", 10)
-    first = entry(1, committed=False)
-    mailbox.offer(first)
+    first = entry(1)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mailbox.next)
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
-    first.commit()
+            mailbox.offer(first)
     assert await take(mailbox) is first
 
 

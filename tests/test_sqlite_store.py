@@ -74,7 +74,7 @@ async def test_requests_of_one_moment_share_a_commit(tmp_path: Path) -> None:
     seen: list[str] = []
 
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(tmp_path / "db", isolation_level=None)
+        connection = sqlite3.connect(tmp_path / "db", isolation_level=None, check_same_thread=False)
         connection.execute("CREATE TABLE t (n)")
         connection.set_trace_callback(seen.append)
         return connection
@@ -98,8 +98,8 @@ async def test_a_failing_operation_fails_alone(tmp_path: Path) -> None:
     """In a group, one that fails after it wrote is undone; those around it are kept."""
 
     async def stale(store: SQLiteStore) -> None:
-        with pytest.raises(StoreError, match="unknown"):
-            await store.start(await store.claim("c"), [str(UUID(int=1)), "unknown"], turn_id="t", session_id="s")
+        with pytest.raises(StoreError, match="not in the store"):
+            await store.start(await store.claim("c"), [make_message(1), make_message(99)], turn_id="t", session_id="s")
         with pytest.raises(StaleRevision):
             await store.save(await store.claim("c"), attrs.evolve(make_snapshot(), revision=5))
 
@@ -131,7 +131,8 @@ class FailingCommit(sqlite3.Connection):
 async def test_a_failing_commit_fails_its_group_and_no_later_one(tmp_path: Path) -> None:
     """Nothing of the group is kept, its callers hear of it, and the next write succeeds."""
     writer = Writer(
-        lambda: sqlite3.connect(tmp_path / "db", isolation_level=None, factory=FailingCommit), last=lambda _: None
+        lambda: sqlite3.connect(tmp_path / "db", isolation_level=None, check_same_thread=False, factory=FailingCommit),
+        last=lambda _: None,
     )
     await writer.start()
     with pytest.raises(StoreFull):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import attrs
-import trio
 
 from echo_actors.actors.channel import ChannelActor
-from echo_actors.actors.mailbox import Entry, Mailbox
+from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
 from echo_actors.actors.services import Services
 from echo_actors.audit import text_fields
 from echo_actors.errors import ChannelSuspended, GateClosed
@@ -82,7 +81,8 @@ class Acceptance:
         receipt = Receipt(message.message_id, entry.message.sequence, position)
         self._announce(entry.message, receipt)
         entry.commit()
-        actor.runner.on_accepted(entry)
+        if entry.state is EntryState.WAITING:
+            actor.runner.on_accepted(entry)
         return Taken(entry, receipt, new=True)
 
     async def _known(self, message_id: str) -> Entry | None:
@@ -122,7 +122,7 @@ class Acceptance:
         return oldest if oldest is not None and mailbox.full and mailbox.withdraw(oldest) else None
 
     async def _keep(self, actor: ChannelActor, entry: Entry, dropped: Entry | None) -> StoredMessage | None:
-        """Store an entry; give the stored message when its id was known. A caller's cancellation waits meanwhile."""
+        """Store an entry; give the stored message when its id was known."""
         ends: list[End] = []
         if dropped is not None:
             reason = "dropped for a newer message"
@@ -130,8 +130,7 @@ class Acceptance:
             ends.append(End(message_id=dropped.message.message_id, outcome=outcome, ended_at=self.services.now()))
         stored, kept = None, False
         try:
-            with trio.CancelScope(shield=True):
-                stored = await self.services.store.accept(entry.message, ends=ends)
+            stored = await self.services.store.accept(entry.message, ends=ends)
             kept = stored is None
         finally:
             if not kept:

@@ -1,13 +1,12 @@
 """The actor: the one task that owns a channel while it is live.
 
-Its life is a loop: wait for the first message that is on disk, wait for the gate and for a turn slot, let the turn
-run to the end of all its messages. Everything that changes the channel's session happens in this order of things, one
+Its life is a loop: wait for the first message, wait for the gate and for a turn slot, let the turn run to the end of
+all its messages. Everything that changes the channel's session happens in this order of things, one
 at a time.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -15,6 +14,7 @@ import attrs
 import trio
 
 from echo_actors.actors.endings import Endings
+from echo_actors.actors.idleness import Idleness
 from echo_actors.actors.mailbox import Entry, Mailbox
 from echo_actors.actors.runner import Spawn, TurnRunner
 from echo_actors.actors.services import Services
@@ -32,6 +32,7 @@ class ChannelActor:
         on_end: Called with each entry whose end was stored.
         entry_of: Gives the entry of a message that an earlier run accepted.
         spawn: Runs a function beside the actor, for messages that join a running turn.
+        idleness: Wakes the actor when it has been idle for long.
     """
 
     channel: str
@@ -39,6 +40,7 @@ class ChannelActor:
     on_end: Callable[[Entry], None]
     entry_of: Callable[[StoredMessage], Entry]
     spawn: Spawn
+    idleness: Idleness
     mailbox: Mailbox = attrs.field(init=False)
     session: Session = attrs.field(init=False)
     runner: TurnRunner = attrs.field(init=False)
@@ -50,7 +52,7 @@ class ChannelActor:
     _ticket: int = attrs.field(default=0, init=False)
     _last_loaded: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
-    _waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the parts that need the channel's name."""
@@ -78,7 +80,9 @@ class ChannelActor:
         """Begin nothing more; a running turn goes on."""
         self._draining = True
         self.mailbox.close()
-        self._waiting.cancel()
+        self.mailbox.wake()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def stop_turn(self, stop: Stop, *, now: bool = False) -> bool:
         """Ask the running turn to end; False when none is running."""
@@ -123,16 +127,24 @@ class ChannelActor:
 
     async def _next(self) -> Entry | None:
         """Wait for a message and for the gate; None when the channel was idle for long or the engine drains."""
-        self._waiting = trio.CancelScope(deadline=trio.current_time() + self.services.settings.passivate_after)
-        if self._draining:
-            return None
-        with self._waiting:
+        if self.mailbox.backlog:
             await self._refill()
+        self.idleness.begin(self.mailbox.wake)
+        try:
             entry = await self.mailbox.next()
-            self._waiting.deadline = math.inf
-            self._ticket = await self.services.gate.enter()
-            return entry
-        return None
+        finally:
+            self.idleness.end(self.mailbox.wake)
+        if entry is None:
+            return None
+        ticket = self.services.gate.try_to_enter()
+        if ticket is None:
+            with trio.CancelScope() as self._waiting:
+                ticket = await self.services.gate.enter()
+            self._waiting = None
+        if ticket is None or self._draining:
+            return None
+        self._ticket = ticket
+        return entry
 
     async def _refill(self) -> None:
         """Load more of the backlog when the window on it has become small."""
@@ -145,12 +157,21 @@ class ChannelActor:
             self.restore(entries, max(0, mailbox.backlog - len(entries)) if entries else 0)
 
     async def _serve(self, entry: Entry) -> None:
-        async with self._between_turns, self.services.turn_slots.hold():
-            # What ran while this turn waited for its slot may have closed the gate.
-            if self._draining or not self.services.gate.admits(self._ticket):
-                return
-            if self.mailbox.begin(entry):
-                await self.runner.serve(entry, self._ticket)
+        """Run the message's turn as soon as nobody changes the session and there is a slot."""
+        try:
+            self._between_turns.acquire_nowait()
+        except trio.WouldBlock:
+            await self._between_turns.acquire()
+        try:
+            await self.services.turn_slots.acquire()
+            try:
+                # What ran while this turn waited for its slot may have closed the gate.
+                if not self._draining and self.services.gate.admits(self._ticket) and self.mailbox.begin(entry):
+                    await self.runner.serve(entry, self._ticket)
+            finally:
+                self.services.turn_slots.release()
+        finally:
+            self._between_turns.release()
 
     def _owned(self) -> Claim:
         if self._claim is None:

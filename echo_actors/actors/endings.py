@@ -79,7 +79,7 @@ class Endings:
         await self.end(claim, [entry], verdict, "")
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Write until it is done. Cancellation waits for a write under way, and ends the wait between two.
+        """Write until it is done. Cancellation ends the wait between two tries.
 
         Raises:
             StaleRevision: Somebody else has written; trying again would overwrite that.
@@ -88,8 +88,7 @@ class Endings:
         delay = FIRST_RETRY
         while True:
             try:
-                with trio.CancelScope(shield=True):
-                    return await write()
+                return await write()
             except (StaleRevision, NotStorable):
                 raise
             except StoreError as error:

@@ -2,7 +2,8 @@
 
 A memory channel carries entries to the actor in the order in which their places were taken; behind it the actor keeps
 the line itself, so that what was begun in vain can go back to the head. Taking a place never waits and happens before
-the message is on disk, so that order is decided once; an entry can begin only after its commit.
+the message is on disk, so that order is decided once. The actor may take an entry out while it is being committed, so
+that its acceptance and its start reach the disk together; nothing is done for it before they have.
 
 The line is a window on the journal: after a restart there may be more in the store than ``size``. The rest is counted
 as ``backlog`` and loaded when there is room; until it is, nothing new can be accepted, so order holds.
@@ -104,7 +105,9 @@ class Mailbox:
         self._channel = channel
         self._size = size
         # The channel has no bound of its own: `size` limits what is accepted, and what was accepted must fit.
-        self._send, self._receive = trio.open_memory_channel[Entry](math.inf)
+        self._send, self._receive = trio.open_memory_channel[Entry | None](math.inf)
+        self._unreceived = 0
+        self._woken = False
         self._line: deque[Entry] = deque()
         self._waiting: dict[str, Entry] = {}
         self._hopeful = trio.lowlevel.ParkingLot()
@@ -186,27 +189,27 @@ class Mailbox:
 
     # -- what the actor does
 
-    async def next(self) -> Entry:
-        """Wait for the first entry that is on disk and not withdrawn; it stays in the line until ``begin``."""
-        while True:
-            self._pull()
-            if not self._line:
-                self._line.append(await self._receive.receive())
-            entry = self._line[0]
-            await entry.settled.wait()
-            if self._waits(entry):
-                return entry
-            if self._line and self._line[0] is entry:
-                self._line.popleft()
+    async def next(self) -> Entry | None:
+        """Wait for the first entry; it stays in the line until ``begin``, and may not be on disk yet.
+
+        Returns:
+            None when the wait was ended by ``wake``.
+        """
+        while (entry := self._first()) is None and not self._woken:
+            self._take_in(await self._receive.receive())
+        if self._woken:
+            self._woken, entry = False, None
+        return entry
+
+    def wake(self) -> None:
+        """Let the actor look around instead of waiting on."""
+        self._send.send_nowait(None)
+        self._unreceived += 1
 
     def head(self) -> Entry | None:
-        """What ``next`` would give without waiting."""
-        self._pull()
-        while self._line and self._line[0].settled.is_set():
-            if self._waits(self._line[0]):
-                return self._line[0]
-            self._line.popleft()
-        return None
+        """The first entry, if it is on disk."""
+        entry = self._first()
+        return entry if entry is not None and entry.state is EntryState.WAITING else None
 
     def begin(self, entry: Entry) -> bool:
         """Take the entry at the head of the line out, to run it; False when it was withdrawn meanwhile."""
@@ -238,6 +241,7 @@ class Mailbox:
     def _add(self, entry: Entry) -> None:
         self._waiting[entry.message.message_id] = entry
         self._send.send_nowait(entry)
+        self._unreceived += 1
 
     def _grant(self) -> None:
         """Keep the free places for those who have waited longest for one."""
@@ -245,12 +249,22 @@ class Mailbox:
         if free > 0 and self._hopeful:
             self._granted += len(self._hopeful.unpark(count=free))
 
-    def _pull(self) -> None:
-        while True:
-            try:
-                self._line.append(self._receive.receive_nowait())
-            except trio.WouldBlock:
-                return
+    def _first(self) -> Entry | None:
+        """The first entry in the line that still waits."""
+        for _ in range(self._unreceived):
+            self._take_in(self._receive.receive_nowait())
+        while self._line:
+            if self._waits(self._line[0]):
+                return self._line[0]
+            self._line.popleft()
+        return None
+
+    def _take_in(self, received: Entry | None) -> None:
+        self._unreceived -= 1
+        if received is None:
+            self._woken = True
+        else:
+            self._line.append(received)
 
     def _waits(self, entry: Entry) -> bool:
         return self._waiting.get(entry.message.message_id) is entry

@@ -60,7 +60,8 @@ class TurnRunner:
         try:
             if await self._ends_without_a_turn(entry):
                 return
-            await self._begin(batch, self._gather(entry))
+            if not await self._begin(batch, self._gather(entry)):
+                return
             while batch:
                 verdict, begun = await self._run(batch)
                 if self._steering is not None:
@@ -131,19 +132,42 @@ class TurnRunner:
 
         return [first, *self.mailbox.begin_while(joins)]
 
-    async def _begin(self, batch: Batch, entries: list[Entry]) -> None:
-        """Take messages into the turn, and count their attempt before the CLI sees them."""
+    async def _begin(self, batch: Batch, entries: list[Entry]) -> bool:
+        """Take messages into the turn, and count their attempt before the CLI sees them.
+
+        Returns:
+            False when the one message was refused by the store, and so was never accepted.
+        """
         uuid = turns.uuid_for(entries, self.services.new_id)
         batch.add(uuid, entries)
         session_id = self.session.id_for(entries[0])
-        ids = [entry.message.message_id for entry in entries]
-        await self.endings.persist(
-            lambda: self.services.store.start(self.claim(), ids, turn_id=uuid, session_id=session_id)
-        )
+        messages = [entry.message for entry in entries]
+
+        async def start() -> None:
+            await self.services.store.start(self.claim(), messages, turn_id=uuid, session_id=session_id)
+
+        if not await self._begin_with_acceptance(entries[0], start):
+            batch.take_all()
+            return False
         for entry in entries:
             entry.attempts += 1
             entry.turn_id, entry.session_id, entry.recovered = uuid, session_id, False
             turns.announce_start(entry, batch.turn_id, self.session, self.services)
+        return True
+
+    async def _begin_with_acceptance(self, first: Entry, start: Callable[[], Awaitable[None]]) -> bool:
+        """Write the start of a turn; False when its first message's acceptance was under way and has failed."""
+        if not first.settled.is_set():
+            try:
+                await start()
+            except StoreError:
+                await first.settled.wait()
+                return first.state is not EntryState.REFUSED and await self._begin_with_acceptance(first, start)
+            if not first.settled.is_set():
+                await first.settled.wait()
+        else:
+            await self.endings.persist(start)
+        return True
 
     # -- the turn
 

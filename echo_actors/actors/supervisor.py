@@ -15,6 +15,7 @@ import trio
 from echo_actors.actors.acceptance import Acceptance
 from echo_actors.actors.channel import ChannelActor
 from echo_actors.actors.expiry import Expiry
+from echo_actors.actors.idleness import Idleness
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.restart import RestartPolicy
 from echo_actors.actors.services import Services
@@ -45,17 +46,20 @@ class Supervisor:
     suspended: dict[str, str] = attrs.field(factory=dict, init=False)
     acceptance: Acceptance = attrs.field(init=False)
     _expiry: Expiry = attrs.field(init=False)
+    _idleness: Idleness = attrs.field(init=False)
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     _resumed: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     _at_rest: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Start what watches over waiting messages."""
+        """Start what watches over waiting messages and idle actors."""
+        self._idleness = Idleness(self.services.settings.passivate_after)
         self._expiry = Expiry(self.services.settings.queue_timeout, self.services.now, self._expire)
         self.acceptance = Acceptance(
             self.services, self.actor, self.find, self.adopt, self.forget, self.suspended, self.last_sequence
         )
         self.nursery.start_soon(self._expiry.run, name="expiry")
+        self.nursery.start_soon(self._idleness.run, name="idleness")
 
     def actor(self, channel: str) -> ChannelActor:
         """The channel's actor, started if it is not live. There is no await in here: two callers get one actor.
@@ -68,7 +72,7 @@ class Supervisor:
         actor = self.actors.get(channel)
         if actor is None:
             actor = self.actors[channel] = ChannelActor(
-                channel, self.services, self.forget, self.entry_of, self._spawn
+                channel, self.services, self.forget, self.entry_of, self._spawn, self._idleness
             )
             self.nursery.start_soon(self._supervise, actor, name=f"actor {channel!r}")
         return actor

@@ -106,6 +106,10 @@ class Gate:
     state: GateState = attrs.Factory(GateState)
     _changed: trio.Event = attrs.Factory(trio.Event)
 
+    def try_to_enter(self) -> int | None:
+        """A ticket as ``enter`` gives it, or None when that would have to wait."""
+        return None if self.state.admit(self.now()) else self.state.closures
+
     async def enter(self) -> int:
         """Wait until a turn may start; give a ticket, which holds until the gate closes again."""
         while delay := self.state.admit(self.now()):

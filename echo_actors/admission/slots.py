@@ -20,25 +20,40 @@ class Slots:
     """
 
     def __init__(self, total: int) -> None:
-        self._limiter = trio.CapacityLimiter(total)
+        self._total = total
+        self._free = total
+        self._line = trio.lowlevel.ParkingLot()
+
+    async def acquire(self) -> None:
+        """Take a slot; wait only when none is free. Whoever takes one gives it back by ``release``."""
+        if self._free:
+            self._free -= 1
+        else:
+            # The slot is handed over by the one who releases it, so that nobody can come in between.
+            await self._line.park()
+
+    def release(self) -> None:
+        """Give a slot back, to the one who has waited longest if anybody has."""
+        if self._line:
+            self._line.unpark()
+        else:
+            self._free += 1
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
-        """Wait for a slot and keep it for the block."""
-        # A token per hold, not per task: a task may pass through two kinds of slots.
-        token = object()
-        await self._limiter.acquire_on_behalf_of(token)
+        """Keep a slot for the block."""
+        await self.acquire()
         try:
             yield
         finally:
-            self._limiter.release_on_behalf_of(token)
+            self.release()
 
     @property
     def held(self) -> int:
         """How many are held now."""
-        return self._limiter.borrowed_tokens
+        return self._total - self._free
 
     @property
     def waiting(self) -> int:
         """How many holders-to-be wait now."""
-        return self._limiter.statistics().tasks_waiting
+        return len(self._line)

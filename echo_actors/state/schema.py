@@ -64,7 +64,8 @@ def connect(path: Path, *, max_pages: int | None = None) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It cannot be opened or written.
     """
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    # Two threads use it, one at a time.
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")

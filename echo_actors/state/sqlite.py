@@ -27,6 +27,9 @@ DATABASE_NAME = "store.sqlite3"
 FORGET_BATCH = 500
 """How many messages are dropped in one transaction, so that the writes of running turns get in between."""
 
+QUICK_ROWS = 100
+"""How many rows a page may have that is read without a thread."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,20 +116,20 @@ class SQLiteStore:
         """Keep a new message and the ends that made room for it, or give the stored one of that id."""
         row = (message.sequence, message.message_id, message.channel, self._codec.message.encode(message))
         rows = self._end_rows(ends)
-        known = await self._writer.run(lambda connection: statements.accept(connection, row, rows))
+        known = await self._writer.write(lambda connection: statements.accept(connection, row, rows))
         return None if known is None else self._stored(known)
 
-    async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
+    async def start(self, claim: Claim, messages: Sequence[Message], *, turn_id: str, session_id: str) -> None:
         """Count one more attempt for each message; a ``StoreError`` if one has ended or is unknown."""
         self._check(claim)
-        rows = [(turn_id, session_id, message_id) for message_id in message_ids]
-        await self._writer.run(lambda connection: statements.start(connection, rows))
+        rows = [(turn_id, session_id, message.sequence, message.message_id) for message in messages]
+        await self._writer.write(lambda connection: statements.start(connection, rows))
 
     async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
         """Take back the counted attempt of messages that have not ended."""
         self._check(claim)
         ids = tuple(message_ids)
-        await self._writer.run(lambda connection: statements.unstart(connection, ids))
+        await self._writer.write(lambda connection: statements.unstart(connection, ids))
 
     async def finish(
         self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
@@ -136,7 +139,7 @@ class SQLiteStore:
         rows = self._end_rows(ends)
         saved = None if snapshot is None else attrs.evolve(snapshot, revision=snapshot.revision + 1)
         row = None if saved is None else self._row(saved)
-        await self._writer.run(lambda connection: statements.finish(connection, rows, row))
+        await self._writer.write(lambda connection: statements.finish(connection, rows, row))
         return saved
 
     async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
@@ -144,7 +147,7 @@ class SQLiteStore:
         self._check(claim)
         saved = attrs.evolve(snapshot, revision=snapshot.revision + 1)
         row = self._row(saved)
-        await self._writer.run(lambda connection: statements.save(connection, row))
+        await self._writer.write(lambda connection: statements.save(connection, row))
         return saved
 
     async def message(self, message_id: str) -> StoredMessage | None:
@@ -154,25 +157,29 @@ class SQLiteStore:
 
     async def unfinished(self, channel: str, *, after: int, limit: int) -> list[StoredMessage]:
         """A page of a channel's messages that have not ended."""
-        rows = await self._writer.run(lambda connection: statements.unfinished(connection, channel, after, limit))
+        rows = await self._writer.run(
+            lambda connection: statements.unfinished(connection, channel, after, limit), slow=limit > QUICK_ROWS
+        )
         return [self._stored(row) for row in rows]
 
     async def unfinished_channels(self) -> list[tuple[str, int]]:
         """Channels that have messages without an outcome, and how many."""
-        return await self._writer.run(statements.unfinished_channels)
+        return await self._writer.run(statements.unfinished_channels, slow=True)
 
     async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
         """A page of messages that were dead-lettered."""
-        rows = await self._writer.run(lambda connection: statements.dead_letters(connection, after, limit))
+        rows = await self._writer.run(
+            lambda connection: statements.dead_letters(connection, after, limit), slow=limit > QUICK_ROWS
+        )
         return [self._stored(row) for row in rows]
 
     async def revive(self, message_id: str) -> bool:
         """Let a dead letter run again."""
-        return await self._writer.run(lambda connection: statements.revive(connection, message_id))
+        return await self._writer.write(lambda connection: statements.revive(connection, message_id))
 
     async def discard(self, message_id: str) -> bool:
         """Drop a dead letter for good."""
-        return await self._writer.run(lambda connection: statements.discard(connection, message_id))
+        return await self._writer.write(lambda connection: statements.discard(connection, message_id))
 
     async def snapshot(self, channel: str) -> SessionSnapshot | None:
         """A channel's snapshot."""
@@ -181,14 +188,17 @@ class SQLiteStore:
 
     async def snapshots(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
         """A page of snapshots of channels with a session."""
-        bodies = await self._writer.run(lambda connection: statements.snapshots(connection, after, limit))
+        bodies = await self._writer.run(
+            lambda connection: statements.snapshots(connection, after, limit), slow=limit > QUICK_ROWS
+        )
         return [self._codec.snapshot.decode(body) for body in bodies]
 
     async def forget(self, *, before: datetime) -> int:
         """Drop ended messages from before a time, in transactions of ``FORGET_BATCH``."""
         limit, total = _micros(before), 0
         while True:
-            dropped = await self._writer.run(lambda connection: statements.forget(connection, limit, FORGET_BATCH))
+            drop = partial(statements.forget, before=limit, limit=FORGET_BATCH)
+            dropped = await self._writer.run(drop, slow=True)
             total += dropped
             if dropped < FORGET_BATCH:
                 return total
@@ -198,7 +208,7 @@ class SQLiteStore:
         since, until, total = _micros(after), _micros(before), 0
         while True:
             drop = partial(statements.forget_replies, since=since, until=until, limit=FORGET_BATCH)
-            last, dropped = await self._writer.run(drop)
+            last, dropped = await self._writer.run(drop, slow=True)
             total += dropped
             if dropped < FORGET_BATCH:
                 return total
@@ -212,7 +222,7 @@ class SQLiteStore:
     async def put_note(self, key: str, value: Note) -> None:
         """Keep a fact in place of the one of that key."""
         data = encode_note(value)
-        await self._writer.run(lambda connection: statements.put_note(connection, key, data))
+        await self._writer.write(lambda connection: statements.put_note(connection, key, data))
 
     async def last_sequence(self) -> int:
         """The highest sequence ever given to a message."""

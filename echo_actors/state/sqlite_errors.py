@@ -27,6 +27,11 @@ def is_damage(problem: Exception) -> bool:
     return isinstance(problem, sqlite3.Error) and _primary(problem) in _DAMAGE
 
 
+def is_busy(problem: Exception) -> bool:
+    """Whether it says that another program has the database locked."""
+    return isinstance(problem, sqlite3.Error) and _primary(problem) == sqlite3.SQLITE_BUSY
+
+
 def translated(problem: Exception) -> Exception:
     """The store's error for SQLite's; an error that is not of the database stays as it is."""
     if isinstance(problem, UnicodeEncodeError):

@@ -19,7 +19,7 @@ _ACCEPT = """
 """
 _START = """
     UPDATE messages SET attempts = attempts + 1, turn_id = ?, session_id = ?
-    WHERE message_id = ? AND kind IS NULL
+    WHERE sequence = ? AND message_id = ? AND kind IS NULL
 """
 _UNSTART = "UPDATE messages SET attempts = attempts - 1 WHERE message_id = ? AND kind IS NULL AND attempts > 0"
 _END = "UPDATE messages SET kind = ?, outcome = ?, ended_at = ? WHERE message_id = ? AND kind IS NULL"
@@ -69,11 +69,11 @@ def accept(
     return None
 
 
-def start(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Count an attempt for each (turn id, session id, message id)."""
+def start(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, int, str]]) -> None:
+    """Count an attempt for each (turn id, session id, sequence, message id)."""
     for row in rows:
         if not connection.execute(_START, row).rowcount:
-            raise StaleRevision(f"message {row[2]!r} cannot be started: it has ended or is not in the store")
+            raise StaleRevision(f"message {row[3]!r} cannot be started: it has ended or is not in the store")
 
 
 def unstart(connection: sqlite3.Connection, message_ids: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
 """The store's Protocol: what an engine asks of the place where its records are kept.
 
 Every method is one transaction: done and on disk when it returns, or not done at all. A request is handed over before
-the first await, so that the order of calls is the order of writes. Cancelling the caller does not undo a write.
+the first await, so that the order of calls is the order of writes; one may be made while an earlier one is under way.
+Cancellation does not interrupt ``accept``, ``start``, ``unstart``, ``finish`` and ``save``: they return when they are
+done, so that a cancelled caller knows what became of its write. The other calls can be cancelled.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ class Store(Protocol):
             ends: The ends of messages that were dropped to make room for it, kept with it or not at all.
         """
 
-    async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
+    async def start(self, claim: Claim, messages: Sequence[Message], *, turn_id: str, session_id: str) -> None:
         """Count one more attempt for each message, before the CLI sees it.
 
         Raises:
-            StaleRevision: A message has ended or is unknown, or another owner has taken the channel since.
+            StaleRevision: A message has ended or is not in the store under this sequence, or another owner has taken
+                the channel since.
         """
 
     async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:

@@ -60,19 +60,20 @@ class MemoryStore:
             self.disk.messages[message.message_id] = StoredMessage(message=message)
             self.disk.highest = max(self.disk.highest, message.sequence)
             self._end(ends)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
         return known
 
-    async def start(self, claim: Claim, message_ids: Sequence[str], *, turn_id: str, session_id: str) -> None:
+    async def start(self, claim: Claim, messages: Sequence[Message], *, turn_id: str, session_id: str) -> None:
         """Count one more attempt for each message."""
         self._writing(claim)
-        for stored in [self._known(message_id) for message_id in message_ids]:
-            if stored.outcome is not None:
-                raise StaleRevision(f"message {stored.message.message_id!r} cannot be started: it has ended")
-        for stored in [self._known(message_id) for message_id in message_ids]:
+        found = [self._known(message.message_id) for message in messages]
+        for stored, message in zip(found, messages, strict=True):
+            if stored.outcome is not None or stored.message.sequence != message.sequence:
+                raise StaleRevision(f"message {message.message_id!r} cannot be started: it has ended or is another")
+        for stored in found:
             started = attrs.evolve(stored, attempts=stored.attempts + 1, turn_id=turn_id, session_id=session_id)
             self.disk.messages[stored.message.message_id] = started
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def unstart(self, claim: Claim, message_ids: Sequence[str]) -> None:
         """Take back the counted attempt of messages that have not ended."""
@@ -81,7 +82,7 @@ class MemoryStore:
             stored = self.disk.messages.get(message_id)
             if stored is not None and stored.outcome is None and stored.attempts:
                 self.disk.messages[message_id] = attrs.evolve(stored, attempts=stored.attempts - 1)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def finish(
         self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
@@ -92,14 +93,14 @@ class MemoryStore:
             self._known(end.message_id)
         saved = None if snapshot is None else self._save(snapshot)
         self._end(ends)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
         return saved
 
     async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
         """Keep a snapshot by itself."""
         self._writing(claim)
         saved = self._save(snapshot)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
         return saved
 
     async def message(self, message_id: str) -> StoredMessage | None:

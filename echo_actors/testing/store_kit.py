@@ -67,7 +67,7 @@ class StoreConformance:
         async with open_store() as store:
             before = await store.claim("chat:1")
             await store.accept(make_message(7))
-            await store.start(before, [str(UUID(int=7))], turn_id="t", session_id="s")
+            await store.start(before, [make_message(7)], turn_id="t", session_id="s")
             await store.finish(before, [make_end(7, "why")], make_snapshot())
             await store.put_note("head", {"hash": "x"})
         async with open_store() as store:
@@ -88,8 +88,8 @@ class StoreConformance:
             claim, ids = await store.claim("chat:1"), [str(UUID(int=1))]
             await store.accept(make_message(1))
             await store.unstart(claim, ids)
-            await store.start(claim, ids, turn_id="a", session_id="s")
-            await store.start(claim, ids, turn_id="b", session_id="s")
+            await store.start(claim, [make_message(1)], turn_id="a", session_id="s")
+            await store.start(claim, [make_message(1)], turn_id="b", session_id="s")
             await store.unstart(claim, ids)
             stored = await store.message(ids[0])
             assert stored is not None
@@ -100,7 +100,8 @@ class StoreConformance:
         async with open_store() as store:
             claim = await store.claim("chat:1")
             await store.accept(make_message(1))
-            await _refused(StoreError, store.start(claim, [str(UUID(int=1)), "unknown"], turn_id="t", session_id="s"))
+            both = [make_message(1), make_message(2)]
+            await _refused(StoreError, store.start(claim, both, turn_id="t", session_id="s"))
             stored = await store.message(str(UUID(int=1)))
             assert stored is not None
             assert stored.attempts == 0
@@ -202,7 +203,7 @@ class StoreConformance:
             dead = Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="poison", attempts=3)
             for sequence in (1, 2, 3):
                 await store.accept(make_message(sequence))
-                await store.start(claim, [str(UUID(int=sequence))], turn_id="t", session_id="s")
+                await store.start(claim, [make_message(sequence)], turn_id="t", session_id="s")
             ends = [End(message_id=str(UUID(int=sequence)), outcome=dead, ended_at=NOON) for sequence in (1, 2)]
             await store.finish(claim, ends, None)
             assert [each.message.sequence for each in await store.dead_letters()] == [1, 2]
@@ -239,9 +240,19 @@ class StoreConformance:
         async with open_store() as store:
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await store.accept(make_message(1))
-            assert scope.cancelled_caught
+                assert await store.accept(make_message(1)) is None
+            assert not scope.cancelled_caught
             assert await store.message(str(UUID(int=1))) is not None
+
+    async def test_a_message_of_another_sequence_is_not_started(self, open_store: OpenStore) -> None:
+        """Its id was known, so that the one of this sequence was never accepted."""
+        async with open_store() as store:
+            await store.accept(make_message(1))
+            again = attrs.evolve(make_message(1), sequence=2)
+            claim = await store.claim(again.channel)
+            await _refused(StaleRevision, store.start(claim, [again], turn_id="t", session_id="s"))
+            (stored,) = await store.unfinished(again.channel, after=0, limit=10)
+            assert stored.attempts == 0
 
     async def test_a_closed_store_refuses(self, open_store: OpenStore) -> None:
         """After the close every call is a StoreError; closing again is none."""
