@@ -132,8 +132,10 @@ class Engine:
             InvalidMessage: No such message was accepted, or it is older than the store remembers.
             EngineClosed: The engine closed before the end; the message runs again at the next start.
         """
-        key = canonical_id(message_id)
-        known: Entry | StoredMessage | None = self._supervisor.find(key) or await self._services.store.message(key)
+        known: Entry | StoredMessage | None = self._supervisor.find(str(message_id))
+        if known is None:
+            key = canonical_id(message_id)
+            known = self._supervisor.find(key) or await self._services.store.message(key)
         if known is None:
             raise InvalidMessage(f"no message {key} is known")
         return await self._outcome_of(known)
@@ -262,8 +264,14 @@ class Engine:
 
     async def _accept(self, channel: str, text: str, options: MessageOptions) -> Taken:
         services = self._services
-        limit = services.settings.max_message_bytes
-        message = new_message(channel, text, options, now=services.now(), max_bytes=limit)
+        message = new_message(
+            channel,
+            text,
+            options,
+            now=services.now(),
+            max_bytes=services.settings.max_message_bytes,
+            new_id=services.new_id,
+        )
         taken = await self._supervisor.acceptance.accept(message)
         if taken.message.message.channel != channel:
             # The first outcome would tell one channel what was said in another.

@@ -28,6 +28,20 @@ class Event:
     cursor: str = ""
 
 
+def stamped(event: Event, *, message_id: str, time: datetime, cursor: str) -> Event:
+    """The event as it is published.
+
+    One that has no cursor yet was made for this publication and is known to nobody else: it is filled in, because a
+    copy costs as much as everything else that a publication does. One that was published before is copied.
+    """
+    if event.cursor:
+        return attrs.evolve(event, message_id=message_id, time=time, cursor=cursor)
+    object.__setattr__(event, "message_id", message_id)
+    object.__setattr__(event, "time", time)
+    object.__setattr__(event, "cursor", cursor)
+    return event
+
+
 @attrs.frozen(kw_only=True)
 class Accepted(Event):
     """A message is on disk and waits for its turn."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import os
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypedDict, TypeVar
 
@@ -28,6 +30,9 @@ def check_channel(channel: str) -> str:
     return channel
 
 
+IDS_AT_A_TIME = 256
+
+
 class MessageOptions(TypedDict, total=False):
     """What can be said of a message besides its text.
 
@@ -46,8 +51,24 @@ class MessageOptions(TypedDict, total=False):
     deadline: datetime | None
 
 
-def new_message(channel: str, text: str, options: MessageOptions, *, now: datetime, max_bytes: int) -> Message:
+def new_message(
+    channel: str,
+    text: str,
+    options: MessageOptions,
+    *,
+    now: datetime,
+    max_bytes: int,
+    new_id: Callable[[], str],
+) -> Message:
     """A message that may be accepted; its sequence is not yet given.
+
+    Args:
+        channel: The conversation's key.
+        text: What was said.
+        options: What else was said of it.
+        now: When that is.
+        max_bytes: The longest text, in bytes of UTF-8.
+        new_id: Gives the id of a message that comes without one.
 
     Raises:
         InvalidMessage: Something about it cannot be accepted; the text says what.
@@ -65,12 +86,12 @@ def new_message(channel: str, text: str, options: MessageOptions, *, now: dateti
         )
     if deadline is not None and deadline.tzinfo is None:
         raise InvalidMessage("the deadline has no time zone; give an aware datetime")
-    author = options.get("author")
+    author, message_id = options.get("author"), options.get("message_id")
     if author is not None:
         _size(author.name, "an author's name")
         _size(author.id or "", "an author's id")
     return Message(
-        message_id=canonical_id(options.get("message_id")),
+        message_id=new_id() if message_id is None else canonical_id(message_id),
         channel=check_channel(channel),
         text=text,
         sequence=0,
@@ -82,14 +103,12 @@ def new_message(channel: str, text: str, options: MessageOptions, *, now: dateti
     )
 
 
-def canonical_id(message_id: str | uuid.UUID | None) -> str:
-    """The one way to write a message's id; a new one for None.
+def canonical_id(message_id: str | uuid.UUID) -> str:
+    """The one way to write a message's id.
 
     Raises:
         InvalidMessage: It is no UUID.
     """
-    if message_id is None:
-        return str(uuid.uuid4())
     try:
         # The CLI takes a message's key only in this form.
         return str(uuid.UUID(str(message_id)))
@@ -97,6 +116,26 @@ def canonical_id(message_id: str | uuid.UUID | None) -> str:
         raise InvalidMessage(
             f"message_id must be a UUID, not {message_id!r}; uuid.uuid5 makes one of any key"
         ) from None
+
+
+def id_source(random_bytes: Callable[[int], bytes] = os.urandom) -> Callable[[], str]:
+    """Make a function that gives a new UUID (version 4, as text) at each call.
+
+    Args:
+        random_bytes: Gives so many random bytes. It is asked for many at a time: each time is a system call, in which
+            the other threads of the program take over.
+    """
+    return _ids(random_bytes).__next__
+
+
+def _ids(random_bytes: Callable[[int], bytes]) -> Iterator[str]:
+    while True:
+        data = random_bytes(16 * IDS_AT_A_TIME).hex()
+        for start in range(0, len(data), 32):
+            digits = data[start : start + 32]
+            # RFC 9562: the 13th digit is the version; of the 17th, the two highest bits are 10.
+            variant = "89ab"[int(digits[16], 16) & 3]
+            yield f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def _choice(kind: type[E], value: str) -> E:

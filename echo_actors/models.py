@@ -98,6 +98,20 @@ class Message:
     busy: BusyPolicy = BusyPolicy.QUEUE
     deadline: datetime | None = None
 
+    def numbered(self, sequence: int) -> Message:
+        """The message with its place in the order."""
+        return Message(
+            message_id=self.message_id,
+            channel=self.channel,
+            text=self.text,
+            sequence=sequence,
+            accepted_at=self.accepted_at,
+            author=self.author,
+            trust=self.trust,
+            busy=self.busy,
+            deadline=self.deadline,
+        )
+
 
 @attrs.frozen
 class Usage:

@@ -27,6 +27,7 @@ from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.residency import open_residency
 from echo_actors.engine import Engine
 from echo_actors.errors import StoreError
+from echo_actors.intake import id_source
 from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
 from echo_actors.settings import Settings
 from echo_actors.state.records import Note
@@ -84,7 +85,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
             persona=_persona(prompt, settings),
             working_dir=settings.working_dir.resolve(),
             now=_now,
-            new_id=lambda: str(uuid.uuid4()),
+            new_id=id_source(),
         )
         async with _running(services, audit) as engine:
             yield engine

@@ -57,7 +57,7 @@ async def _run(store: SlowStore, tmp_path: Path) -> tuple[InstantDriver, StoreEr
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(services, nursery, 0, lambda: 0.0)
-            message = new_message("c", "hello", {}, now=services.now(), max_bytes=100)
+            message = new_message("c", "hello", {}, now=services.now(), max_bytes=100, new_id=new_id)
 
             async def release() -> None:
                 await trio.testing.wait_all_tasks_blocked()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_actors import Author, BusyPolicy, InvalidMessage, Trust
-from echo_actors.intake import MAX_CHANNEL_BYTES, check_channel, new_message
+from echo_actors.intake import IDS_AT_A_TIME, MAX_CHANNEL_BYTES, check_channel, id_source, new_message
 from echo_actors.models import Message
 
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -19,7 +19,11 @@ DAY = datetime(2030, 1, 1, tzinfo=UTC)
 
 def make(text: Any = "hello", channel: Any = "c", **changed: Any) -> Message:
     """A message with nothing special about it, but for what is given."""
-    limits = {"now": changed.pop("now", DAY), "max_bytes": changed.pop("max_bytes", 1000)}
+    limits = {
+        "now": changed.pop("now", DAY),
+        "max_bytes": changed.pop("max_bytes", 1000),
+        "new_id": id_source(),
+    }
     options: Any = changed
     return new_message(channel, text, options, **limits)
 
@@ -37,6 +41,15 @@ def test_a_message_without_an_id_gets_a_fresh_uuid() -> None:
     first, second = make().message_id, make().message_id
     assert first != second
     assert str(uuid.UUID(first)) == first
+
+
+def test_fresh_ids_are_random_uuids_of_version_4_also_beyond_one_batch_of_random_bytes() -> None:
+    """Each is one that the standard library reads, with all bits used, and no two are equal."""
+    new_id = id_source()
+    ids = [uuid.UUID(new_id()) for _ in range(IDS_AT_A_TIME + 1)]
+    assert all((each.version, each.variant) == (4, uuid.RFC_4122) for each in ids)
+    assert len(set(ids)) == len(ids)
+    assert str(uuid.UUID(bytes=bytes(range(16)), version=4)) == id_source(lambda size: bytes(range(16)) * size)()
 
 
 @pytest.mark.parametrize("form", [str, uuid.UUID, lambda key: key.upper(), lambda key: "{" + key + "}"])

@@ -138,10 +138,10 @@ class World:
         world = self
 
         class Ears(Hub):
-            def publish(self, event: Event) -> Event:
+            def publish(self, event: Event, message_id: str = "") -> Event:
                 if isinstance(event, TurnEnded):
                     world.on_end(event)
-                return super().publish(event)
+                return super().publish(event, message_id)
 
         return Services(
             settings=self.settings,

@@ -63,15 +63,15 @@ class Acceptance:
             MailboxFull: As many messages wait as may.
             StoreError: The message could not be kept.
         """
-        known = await self._known(message.message_id)
-        if known is not None:
+        known = self.find(message.message_id)
+        if known is not None and (known := await self._known(message.message_id)) is not None:
             return Taken(known, Receipt(known.message.message_id, known.message.sequence, 0))
         actor = await self._place(message.channel)
         if self.find(message.message_id) is not None:
             # It came a second time, and was quicker to a place.
             return await self.accept(message)
-        dropped = self._drop_for(actor.mailbox)
-        entry = Entry(attrs.evolve(message, sequence=self.last_sequence + 1))
+        dropped = self._drop_for(actor.mailbox) if actor.mailbox.full else None
+        entry = Entry(message.numbered(self.last_sequence + 1))
         position = actor.mailbox.offer(entry) + (actor.runner.batch is not None)
         self.last_sequence += 1
         self.adopt(entry)
@@ -103,10 +103,12 @@ class Acceptance:
                 raise GateClosed(gate.state.reason, gate.state.closed_until - gate.now())
             actor, policy = self.actor(channel), self.services.settings.full_mailbox
             mailbox = actor.mailbox
+            if not mailbox.crowded:
+                return actor
             committing = mailbox.committing() if mailbox.full and not mailbox.backlog else None
-            if policy is FullPolicy.WAIT and actor.mailbox.crowded:
-                await actor.mailbox.wait_for_place()
-                if not actor.mailbox.full:
+            if policy is FullPolicy.WAIT:
+                await mailbox.wait_for_place()
+                if not mailbox.full:
                     return self.actor(channel)
             elif policy is FullPolicy.DROP_OLDEST and committing is not None:
                 # Its acceptance is announced before it is dropped.
@@ -116,10 +118,10 @@ class Acceptance:
 
     def _drop_for(self, mailbox: Mailbox) -> Entry | None:
         """Take the oldest entry out of a full mailbox, if the policy says so and that makes a place."""
-        oldest = mailbox.oldest()
         if self.services.settings.full_mailbox is not FullPolicy.DROP_OLDEST or mailbox.backlog:
             return None
-        return oldest if oldest is not None and mailbox.full and mailbox.withdraw(oldest) else None
+        oldest = mailbox.oldest()
+        return oldest if oldest is not None and mailbox.withdraw(oldest) else None
 
     async def _keep(self, actor: ChannelActor, entry: Entry, dropped: Entry | None) -> StoredMessage | None:
         """Store an entry; give the stored message when its id was known."""

@@ -55,11 +55,12 @@ class Endings:
         answered = sum(outcome.reply is not None for outcome in outcomes)
 
         async def write() -> None:
+            now = self.services.now()
             ends = [
-                End(message_id=entry.message.message_id, outcome=outcome, ended_at=self.services.now())
+                End(message_id=entry.message.message_id, outcome=outcome, ended_at=now)
                 for entry, outcome in zip(entries, outcomes, strict=True)
             ]
-            snapshot = self.session.after(verdict, answered=answered)
+            snapshot = self.session.after(verdict, answered=answered, now=now)
             stored = await self.services.store.finish(claim, ends, snapshot)
             if stored is not None:
                 self.session.adopt(stored)

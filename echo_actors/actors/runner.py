@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import attrs
 import trio
@@ -58,7 +59,7 @@ class TurnRunner:
         self._ticket = ticket
         batch = self.batch = Batch(policy_of(entry.message), [entry])
         try:
-            if await self._ends_without_a_turn(entry):
+            if entry.attempts and await self._ends_without_a_turn(entry):
                 return
             if not await self._begin(batch, self._gather(entry)):
                 return
@@ -102,8 +103,6 @@ class TurnRunner:
 
     async def _ends_without_a_turn(self, entry: Entry) -> bool:
         """Whether a message that was started before was answered then, or was started too often."""
-        if not entry.attempts:
-            return False
         verdict = await self._recall(entry) if entry.recovered else None
         if verdict is None and entry.attempts >= self.services.settings.max_attempts:
             reason = f"started {entry.attempts} times without coming to an end"
@@ -141,12 +140,11 @@ class TurnRunner:
         uuid = turns.uuid_for(entries, self.services.new_id)
         batch.add(uuid, entries)
         session_id = self.session.id_for(entries[0])
-        messages = [entry.message for entry in entries]
-
-        async def start() -> None:
-            await self.services.store.start(self.claim(), messages, turn_id=uuid, session_id=session_id)
-
-        if not await self._begin_with_acceptance(entries[0], start):
+        messages, first = [entry.message for entry in entries], entries[0]
+        start = partial(self.services.store.start, self.claim(), messages, turn_id=uuid, session_id=session_id)
+        if first.settled.is_set():
+            await self.endings.persist(start)
+        elif not await self._begin_with_acceptance(first, start):
             batch.take_all()
             return False
         for entry in entries:
@@ -155,19 +153,18 @@ class TurnRunner:
             turns.announce_start(entry, batch.turn_id, self.session, self.services)
         return True
 
-    async def _begin_with_acceptance(self, first: Entry, start: Callable[[], Awaitable[None]]) -> bool:
-        """Write the start of a turn; False when its first message's acceptance was under way and has failed."""
-        if not first.settled.is_set():
-            try:
-                await start()
-            except StoreError:
-                await first.settled.wait()
-                return first.state is not EntryState.REFUSED and await self._begin_with_acceptance(first, start)
-            if not first.settled.is_set():
-                await first.settled.wait()
+    async def _begin_with_acceptance(self, entry: Entry, start: Callable[[], Awaitable[None]]) -> bool:
+        """Write the start of a message whose acceptance is under way; False when that failed."""
+        try:
+            await start()
+        except StoreError:
+            await entry.settled.wait()
+            if entry.state is not EntryState.REFUSED:
+                await self.endings.persist(start)
         else:
-            await self.endings.persist(start)
-        return True
+            if not entry.settled.is_set():
+                await entry.settled.wait()
+        return entry.state is not EntryState.REFUSED
 
     # -- the turn
 
@@ -282,7 +279,8 @@ class TurnRunner:
             for entry in entries:
                 entry.replayed = True
         fault = self.session.fault_in(verdict)
-        spent = self.session.after(attrs.evolve(verdict, kind=OutcomeKind.FAILED), answered=0)
+        failed = attrs.evolve(verdict, kind=OutcomeKind.FAILED)
+        spent = self.session.after(failed, answered=0, now=self.services.now())
         if spent is not None:
             await self.endings.persist(lambda: self.session.save(self.claim(), spent))
         if fault:

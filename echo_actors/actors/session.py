@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import attrs
 
 from echo_actors.actors.mailbox import Entry
@@ -55,11 +57,10 @@ class Session:
         """The model of the next turn."""
         return self.snapshot.model if self.snapshot is not None else self.services.settings.model
 
-    def base(self) -> SessionSnapshot:
+    def base(self, now: datetime) -> SessionSnapshot:
         """The snapshot to build on, a new one for a new channel."""
         if self.snapshot is not None:
             return self.snapshot
-        now = self.services.now()
         return SessionSnapshot(
             channel=self.channel,
             session_id=None,
@@ -68,20 +69,22 @@ class Session:
             last_message_at=now,
         )
 
-    def after(self, verdict: Verdict, *, answered: int) -> SessionSnapshot | None:
-        """The snapshot after an attempt; None when it changes nothing."""
+    def after(self, verdict: Verdict, *, answered: int, now: datetime) -> SessionSnapshot | None:
+        """The snapshot after an attempt that ended now; None when it changes nothing."""
         result = verdict.result
         if result is None:
             return None
-        base = self.base()
+        base = self.base(now)
         session_id = result.session_id if verdict.kind is OutcomeKind.ANSWERED else base.session_id
         if session_id is None:
             self._candidate = result.session_id
-        snapshot = base.after_turn(result.spent, session_id=session_id, messages=answered, now=self.services.now())
-        return attrs.evolve(
-            snapshot,
+        return base.after_turn(
+            result.spent,
+            messages=answered,
+            now=now,
+            session_id=session_id,
             working_dir=str(self.services.working_dir),
-            persona_hash=self.services.persona.digest if answered else snapshot.persona_hash,
+            persona_hash=self.services.persona.digest if answered else base.persona_hash,
         )
 
     def adopt(self, stored: SessionSnapshot) -> None:
@@ -143,7 +146,9 @@ class Session:
 
     async def set_model(self, claim: Claim, model: str) -> None:
         """Choose the model from the next turn on."""
-        self.snapshot = await self.services.store.save(claim, attrs.evolve(self.base(), model=model))
+        self.snapshot = await self.services.store.save(
+            claim, attrs.evolve(self.base(self.services.now()), model=model)
+        )
         self._announce(self.snapshot.session_id, self.snapshot.session_id, f"model set to {model}")
 
     def _announce(self, session_id: str | None, previous: str | None, reason: str) -> None:

@@ -10,14 +10,23 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import attrs
 import trio
 
 from echo_actors.claude.content import size
-from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolFinished, ToolStarted, TurnEnded
-from echo_actors.models import Outcome, Reply
+from echo_actors.events import (
+    BlockFinished,
+    Event,
+    Lagged,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEnded,
+    stamped,
+)
+from echo_actors.models import Block
 
 
 class Subscription:
@@ -120,16 +129,24 @@ class Hub:
         """Make the ring."""
         self._ring = deque()
 
-    def publish(self, event: Event) -> Event:
-        """Stamp an event and give it to everyone whom it concerns."""
-        self._count += 1
-        event = attrs.evolve(event, time=self.now(), cursor=f"{self.run_id}:{self._count}")
+    def publish(self, event: Event, message_id: str = "") -> Event:
+        """Stamp an event and give it to everyone whom it concerns.
+
+        Args:
+            event: What happened.
+            message_id: The message that it belongs to, where it does not say so itself.
+        """
+        self._count = count = self._count + 1
+        event = stamped(
+            event, message_id=message_id or event.message_id, time=self.now(), cursor=f"{self.run_id}:{count}"
+        )
         chars = _chars(event)
         self._keep(event, chars)
-        for subscription in self._by_channel.get(event.channel, ()):
-            subscription.push(event, chars)
-        for subscription in self._by_channel.get(None, ()):
-            subscription.push(event, chars)
+        if self._by_channel:
+            for subscription in self._by_channel.get(event.channel, ()):
+                subscription.push(event, chars)
+            for subscription in self._by_channel.get(None, ()):
+                subscription.push(event, chars)
         return event
 
     def subscribe(
@@ -189,13 +206,23 @@ class Hub:
 
 def _chars(event: Event) -> int:
     """How much text an event holds; what it is to be remembered by costs little besides."""
-    match event:
-        case TextDelta() | ToolFinished():
-            return len(event.text)
-        case BlockFinished():
-            return len(event.block.text) + size(event.block.data)
-        case ToolStarted():
-            return size(event.input)
-        case TurnEnded(outcome=Outcome(reply=Reply(text=text, blocks=blocks))):
-            return len(text) + sum(len(block.text) + size(block.data) for block in blocks)
-    return 0
+    count = _CHARS.get(type(event))
+    return 0 if count is None else count(event)
+
+
+def _of_end(event: TurnEnded) -> int:
+    reply = event.outcome.reply
+    return 0 if reply is None else len(reply.text) + sum(map(_of_block, reply.blocks))
+
+
+def _of_block(block: Block) -> int:
+    return len(block.text) + (0 if block.data is None else size(block.data))
+
+
+_CHARS: dict[type[Event], Callable[[Any], int]] = {
+    TextDelta: lambda event: len(event.text),
+    ToolFinished: lambda event: len(event.text),
+    BlockFinished: lambda event: _of_block(event.block),
+    ToolStarted: lambda event: size(event.input),
+    TurnEnded: _of_end,
+}

@@ -113,7 +113,7 @@ def publisher(message_id: str, services: Services) -> Callable[[Event], None]:
     """A function that publishes a turn's events under its message, and records the use of tools."""
 
     def publish(event: Event) -> None:
-        services.hub.publish(attrs.evolve(event, message_id=message_id))
+        services.hub.publish(event, message_id)
         if isinstance(event, ToolStarted):
             services.record("tool.started", channel=event.channel, message=message_id, tool=event.tool)
         elif isinstance(event, ToolFinished):

@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor
 from echo_actors.audit.chain import sha256
 
 _RESERVED = frozenset({"seq", "time", "event", "run", "prev"})
-_SCALARS = (str, int, float, type(None))
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class Recorder(structlog.BoundLoggerBase):
@@ -43,7 +43,7 @@ def processors(clock: Callable[[], datetime], mask: Callable[[str], str] | None)
 
     def check_fields(_logger: Any, _method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
-            if not isinstance(value, _SCALARS):
+            if type(value) not in _SCALARS:
                 raise TypeError(f"audit field {name!r} must be a string, number, boolean or None, not {value!r}")
             if mask is not None and isinstance(value, str):
                 event[name] = mask(value)

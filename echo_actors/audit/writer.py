@@ -16,6 +16,9 @@ import attrs
 
 from echo_actors.audit.chain import Head, link
 
+GATHER = 0.002
+"""Seconds in which further records may join the first one: a thread that wakes for each takes the engine's time."""
+
 _EXIT_POLL = 1.0
 """Seconds between looks whether the program has ended without closing the log."""
 
@@ -89,6 +92,8 @@ class Writer:
             if self._closing:
                 raise RuntimeError("the audit log is closed")
             queue = self._queue
+            if not queue:
+                self._wake.notify()
             # Once one is lost all are, until the queue is taken: the audit.lost record then stands where the gap is.
             if queue.lost or queue.size + len(body) > self._limit:
                 queue.cause = queue.cause or self.problem or "more records came than could be written"
@@ -96,7 +101,6 @@ class Writer:
             else:
                 queue.bodies.append(body)
                 queue.size += len(body)
-            self._wake.notify()
 
     def wait_with(self, waiter: Waiter) -> bool:
         """Queue a waiter behind all that is queued; False when the log is closed and nobody would tell it."""
@@ -130,6 +134,7 @@ class Writer:
         with self._wake:
             while not self._queue and not self._stopping():
                 self._wake.wait(_EXIT_POLL)
+            self._wake.wait_for(lambda: self._queue.waiters or self._closing, GATHER)
             batch, self._queue = self._queue, _Batch()
             return batch
 

@@ -55,11 +55,14 @@ class SessionSnapshot:
     working_dir: str = ""
     persona_hash: str = ""
 
-    def after_turn(self, spent: Spent, *, session_id: str | None, messages: int, now: datetime) -> SessionSnapshot:
-        """The snapshot after a turn that ended so many messages; the revision is the store's to raise."""
+    def after_turn(self, spent: Spent, *, messages: int, now: datetime, **changes: Any) -> SessionSnapshot:
+        """The snapshot after a turn that ended so many messages, with further changes by field.
+
+        The revision is the store's to raise.
+        """
         return attrs.evolve(
             self,
-            session_id=session_id,
+            **changes,
             last_message_at=now,
             message_count=self.message_count + messages,
             total_input_tokens=self.total_input_tokens + spent.usage.input_tokens,

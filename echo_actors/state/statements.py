@@ -23,6 +23,7 @@ _START = """
 """
 _UNSTART = "UPDATE messages SET attempts = attempts - 1 WHERE message_id = ? AND kind IS NULL AND attempts > 0"
 _END = "UPDATE messages SET kind = ?, outcome = ?, ended_at = ? WHERE message_id = ? AND kind IS NULL"
+_SAVE = "UPDATE channels SET revision = ?, session_id = ?, body = ? WHERE channel = ? AND revision = ?"
 _BY_ID = f"SELECT {_MESSAGE} FROM messages WHERE message_id = ?"  # noqa: S608 - a constant
 _UNFINISHED = f"""
     SELECT {_MESSAGE} FROM messages
@@ -97,12 +98,14 @@ def finish(
 
 def save(connection: sqlite3.Connection, row: tuple[str, int, str | None, bytes]) -> None:
     """Keep a snapshot of (channel, new revision, session id, body) above the revision before it."""
-    channel, revision = row[:2]
+    channel, revision, session_id, body = row
+    if connection.execute(_SAVE, (revision, session_id, body, channel, revision - 1)).rowcount:
+        return
     found = connection.execute("SELECT revision FROM channels WHERE channel = ?", (channel,)).fetchone()
     stored = found[0] if found else 0
     if stored != revision - 1:
         raise StaleRevision(f"channel {channel!r} is stored in revision {stored}, not in {revision - 1}")
-    connection.execute("INSERT OR REPLACE INTO channels VALUES (?, ?, ?, ?)", row)
+    connection.execute("INSERT INTO channels VALUES (?, ?, ?, ?)", row)
 
 
 def message(connection: sqlite3.Connection, message_id: str) -> Row | None:

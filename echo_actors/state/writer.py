@@ -93,7 +93,11 @@ class Writer:
         Raises:
             StoreError: It could not be done, or the store is closed.
         """
-        result: T = await self._ask(Request(operation), trio.lowlevel.Abort.FAILED)
+        request = self._submit(Request(operation))
+        await trio.lowlevel.wait_task_rescheduled(_go_on)
+        if request.error is not None:
+            raise request.error
+        result: T = request.result
         return result
 
     async def run(self, operation: Operation[T], *, slow: bool = False) -> T:
@@ -103,26 +107,27 @@ class Writer:
             operation: What to do.
             slow: Whether it may take longer than other tasks should wait.
         """
-        result: T = await self._ask(Request(operation, slow), trio.lowlevel.Abort.SUCCEEDED)
-        return result
+        request = self._submit(Request(operation, slow))
 
-    async def _ask(self, request: Request, abort: trio.lowlevel.Abort) -> Any:
-        """Hand a request over before the first await, and wait for it."""
-        if self._closing:
-            raise StoreError("the store is closed")
-        self._requests.append(request)
-        self._news.set()
-        request.task = trio.lowlevel.current_task()
+        def give_up(_: Any) -> trio.lowlevel.Abort:
+            request.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
 
-        def on_cancel(_: Any) -> trio.lowlevel.Abort:
-            if abort is trio.lowlevel.Abort.SUCCEEDED:
-                request.task = None
-            return abort
-
-        await trio.lowlevel.wait_task_rescheduled(on_cancel)
+        await trio.lowlevel.wait_task_rescheduled(give_up)
         if request.error is not None:
             raise request.error
-        return request.result
+        result: T = request.result
+        return result
+
+    def _submit(self, request: Request) -> Request:
+        """Hand a request over, in order; the calling task is woken when it is done."""
+        if self._closing:
+            raise StoreError("the store is closed")
+        request.task = trio.lowlevel.current_task()
+        self._requests.append(request)
+        if len(self._requests) == 1:
+            self._news.set()
+        return request
 
     async def aclose(self) -> None:
         """Finish what was asked and end the thread; not interrupted by cancellation, but bounded.
@@ -186,3 +191,7 @@ class Writer:
         if not self._transactions.met_damage:
             self._transactions.run([Request(self._last)])
         self._transactions.connection.close()
+
+
+def _go_on(_: Any) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
