@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from echo_actors.actors.clocks import TurnClocks
+from echo_actors.actors.clocks import GRAIN, TurnClocks
 from echo_actors.claude.driver import Phase
 from echo_actors.models import Clock
 
@@ -64,7 +64,17 @@ def test_a_sign_of_life_starts_the_idle_clock_again() -> None:
     running.on_phase(Phase.RUNNING, 0.0)
     running.on_life(4.0)
     assert running.expired(8.9) is None
-    assert running.expired(9.0) is Clock.IDLE
+    assert running.expired(4.0 + 5.0 * (1 + GRAIN)) is Clock.IDLE
+
+
+def test_signs_of_life_in_quick_succession_move_the_idle_clock_once() -> None:
+    """Moving it costs more than the sign; the clock may run longer by its grain, and never shorter."""
+    running = clocks()
+    running.on_phase(Phase.RUNNING, 0.0)
+    assert running.on_life(1.0)
+    assert not running.on_life(1.0 + 5.0 * GRAIN)
+    assert running.on_life(1.001 + 5.0 * GRAIN)
+    assert running.deadline() >= 1.001 + 5.0 * GRAIN + 5.0
 
 
 def test_a_sign_of_life_does_not_lengthen_the_start() -> None:

@@ -101,8 +101,7 @@ class Attempt:
     def on_life(self) -> None:
         """Start the idle clock again."""
         # Once the end is decided, what the CLI still says on its way out changes no clock: the verdict names the one.
-        if not self._scope.cancel_called:
-            self.clocks.on_life(trio.current_time())
+        if not self._scope.cancel_called and self.clocks.on_life(trio.current_time()):
             self._set_deadline()
 
     def on_event(self, event: Event) -> None:

@@ -14,11 +14,10 @@ import attrs
 from echo_actors.claude.driver import Phase
 from echo_actors.models import Clock
 
-_RUNS_IN = {
-    Phase.STARTING: (Clock.START,),
-    Phase.SENT: (Clock.FIRST_EVENT,),
-    Phase.RUNNING: (Clock.IDLE,),
-}
+_RUNS_IN = {Phase.STARTING: Clock.START, Phase.SENT: Clock.FIRST_EVENT, Phase.RUNNING: Clock.IDLE}
+
+GRAIN = 0.01
+"""The share of the idle clock's time by which it may run longer, so that not every sign of life has to move it."""
 
 
 @attrs.define(eq=False)
@@ -39,13 +38,16 @@ class TurnClocks:
     def on_phase(self, phase: Phase, now: float) -> None:
         """The turn has entered a phase; its clocks replace those of the phase before."""
         total = self._deadlines.get(Clock.TOTAL, now + self._timeout(Clock.TOTAL))
-        self._deadlines = {clock: now + self._timeout(clock) for clock in _RUNS_IN[phase]}
-        self._deadlines[Clock.TOTAL] = total
+        clock = _RUNS_IN[phase]
+        self._deadlines = {clock: now + self._timeout(clock), Clock.TOTAL: total}
 
-    def on_life(self, now: float) -> None:
-        """There was a sign of life; the idle clock starts again."""
-        if Clock.IDLE in self._deadlines:
-            self._deadlines[Clock.IDLE] = now + self._timeout(Clock.IDLE)
+    def on_life(self, now: float) -> bool:
+        """There was a sign of life; the idle clock starts again. Tells whether that moved its end."""
+        end, patience = self._deadlines.get(Clock.IDLE), self._timeout(Clock.IDLE)
+        if end is None or now + patience <= end:
+            return False
+        self._deadlines[Clock.IDLE] = now + patience * (1 + GRAIN)
+        return True
 
     def deadline(self) -> float:
         """When the next clock runs out."""

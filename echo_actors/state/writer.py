@@ -27,12 +27,8 @@ from echo_actors.state.transactions import Operation, Progress, Request, Transac
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
-class _Job:
-    """Work for the thread."""
-
-    work: Callable[[], None]
-    done: trio.Event = attrs.field(factory=trio.Event)
+Job = tuple[Callable[[], None], Callable[[], object]]
+"""Work for the thread, and what to do on the loop afterwards."""
 
 
 @attrs.define(eq=False)
@@ -52,7 +48,7 @@ class Writer:
     _close_timeout: float = 30.0
     _guard: Callable[[], None] = lambda: None
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
-    _jobs: queue.SimpleQueue[_Job | None] = attrs.field(factory=queue.SimpleQueue, init=False)
+    _jobs: queue.SimpleQueue[Job | None] = attrs.field(factory=queue.SimpleQueue, init=False)
     _requests: list[Request] = attrs.field(factory=list, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -69,6 +65,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run_jobs, name="echo-actors-store")
         self._thread.start()
         opened: list[Transactions | Exception] = []
+        done = trio.Event()
 
         def connect() -> None:
             try:
@@ -77,8 +74,9 @@ class Writer:
                 opened.append(translated(problem))
 
         # A half-opened database has no owner that could close it, so the opening is waited for.
+        self._jobs.put((connect, done.set))
         with trio.CancelScope(shield=True):
-            await self._in_thread(connect)
+            await done.wait()
         if isinstance(opened[0], Exception):
             self._jobs.put(None)
             self._thread.join()
@@ -155,34 +153,33 @@ class Writer:
             await trio.lowlevel.cancel_shielded_checkpoint()
             group, self._requests = self._requests, []
             await self._run_group(group)
-            for request in group:
-                if request.task is not None:
-                    trio.lowlevel.reschedule(request.task)
-        await self._in_thread(self._close)
+        self._jobs.put((self._close, self._ended.set))
         self._jobs.put(None)
-        self._ended.set()
 
     async def _run_group(self, group: list[Request]) -> None:
-        transactions = self._transactions
+        transactions, done = self._transactions, trio.Event()
         slow = any(request.slow for request in group)
-        match Progress.TO_REPEAT if slow else transactions.try_now(group):
-            case Progress.TO_COMMIT:
-                await self._in_thread(lambda: transactions.commit(group))
-            case Progress.TO_REPEAT:
-                await self._in_thread(lambda: transactions.run(group))
+        progress = Progress.TO_REPEAT if slow else transactions.try_now(group)
+        if progress is Progress.DONE:
+            _deliver(group)
+            return
 
-    async def _in_thread(self, work: Callable[[], None]) -> None:
-        job = _Job(work)
-        self._jobs.put(job)
-        await job.done.wait()
+        def deliver() -> None:
+            _deliver(group)
+            done.set()
+
+        finish = transactions.commit if progress is Progress.TO_COMMIT else transactions.run
+        self._jobs.put((lambda: finish(group), deliver))
+        await done.wait()
 
     # -- in the thread
 
     def _run_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job.work()
+            work, done = job
+            work()
             try:
-                self._token.run_sync_soon(job.done.set)
+                self._token.run_sync_soon(done)
             except trio.RunFinishedError:
                 # Whoever asked is gone with its trio run. What it asked is written, and the thread ends with the run.
                 return
@@ -191,6 +188,12 @@ class Writer:
         if not self._transactions.met_damage:
             self._transactions.run([Request(self._last)])
         self._transactions.connection.close()
+
+
+def _deliver(group: list[Request]) -> None:
+    for request in group:
+        if request.task is not None:
+            trio.lowlevel.reschedule(request.task)
 
 
 def _go_on(_: Any) -> trio.lowlevel.Abort:
