@@ -45,15 +45,17 @@ def processors(clock: Callable[[], datetime], mask: Callable[[str], str] | None)
         for name, value in event.items():
             if type(value) not in _SCALARS:
                 raise TypeError(f"audit field {name!r} must be a string, number, boolean or None, not {value!r}")
-            if mask is not None and isinstance(value, str):
-                event[name] = mask(value)
         return event
+
+    def mask_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        masked = {name: mask(value) for name, value in event.items() if isinstance(value, str)} if mask else {}
+        return {**event, **masked}
 
     def stamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
         time = clock().astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
         return {"time": time, "event": event.pop("event"), "run": event.pop("run"), **event}
 
-    return [check_fields, stamp, _render]
+    return [check_fields, *([mask_secrets] if mask else []), stamp, _render]
 
 
 def _render(_logger: Any, _method: str, event: EventDict) -> bytes:
