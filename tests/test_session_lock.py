@@ -23,7 +23,7 @@ from support import audit_records, scripted_engine
 from echo_actors import Engine, Retrying, SessionChanged, SessionConflict, Settings, TurnFailed
 from echo_actors.claude.process_table import ProcessRow
 from echo_actors.claude.session_lock import LOCKS, Holder, SessionLock, lock_session
-from echo_actors.claude.session_users import SessionUser, session_user
+from echo_actors.claude.session_users import SessionUser, open_sessions
 from echo_actors.claude.transcript import Transcript
 from echo_actors.models import Clock, OutcomeKind
 from echo_actors.state.records import SessionSnapshot
@@ -165,16 +165,16 @@ def register(config: Path, pid: int = 7, **fields: str) -> None:
 def test_a_cli_that_says_it_has_the_session_is_seen(tmp_path: Path) -> None:
     """And whether a person sits before it."""
     register(tmp_path)
-    assert session_user(SESSION, tmp_path, "run", OneProcess()) == SessionUser(7, terminal=True)
-    assert session_user(OTHER, tmp_path, "run", OneProcess()) is None
+    assert open_sessions(tmp_path, "run", OneProcess()).get(SESSION) == SessionUser(7, terminal=True)
+    assert open_sessions(tmp_path, "run", OneProcess()).get(OTHER) is None
 
 
 def test_what_a_cli_says_counts_more_than_how_it_was_started(tmp_path: Path) -> None:
     """A terminal may have gone on to another session."""
     register(tmp_path, sessionId=OTHER, entrypoint="sdk-cli")
     table = OneProcess(f"claude --resume {SESSION}")
-    assert session_user(SESSION, tmp_path, "run", table) is None
-    assert session_user(OTHER, tmp_path, "run", table) == SessionUser(7, terminal=False)
+    assert open_sessions(tmp_path, "run", table).get(SESSION) is None
+    assert open_sessions(tmp_path, "run", table).get(OTHER) == SessionUser(7, terminal=False)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_a_cli_says_counts_more_than_how_it_was_started(tmp_path: Path) -> 
 def test_what_a_killed_cli_left_is_nobody(tmp_path: Path, fields: dict[str, str], table: OneProcess) -> None:
     """It could not take its note back."""
     register(tmp_path, **fields)  # type: ignore[arg-type]  # a pid among the texts
-    assert session_user(SESSION, tmp_path, "run", table) is None
+    assert open_sessions(tmp_path, "run", table).get(SESSION) is None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_a_killed_cli_left_is_nobody(tmp_path: Path, fields: dict[str, str]
 )
 def test_a_cli_that_has_not_spoken_yet_is_seen_by_its_arguments(tmp_path: Path, arguments: str) -> None:
     """It says nothing of itself in its first second."""
-    assert session_user(SESSION, tmp_path, "run", OneProcess(arguments)) == SessionUser(7, terminal=False)
+    assert open_sessions(tmp_path, "run", OneProcess(arguments)).get(SESSION) == SessionUser(7, terminal=False)
 
 
 @pytest.mark.parametrize(
@@ -212,15 +212,15 @@ def test_a_cli_that_has_not_spoken_yet_is_seen_by_its_arguments(tmp_path: Path, 
 )
 def test_who_only_names_the_session_has_not_opened_it(tmp_path: Path, arguments: str) -> None:
     """A copy is another session; a terminal's server outlives what it started; text is text."""
-    assert session_user(SESSION, tmp_path, "run", OneProcess(arguments)) is None
+    assert open_sessions(tmp_path, "run", OneProcess(arguments)).get(SESSION) is None
 
 
 def test_the_engines_own_process_is_no_stranger(tmp_path: Path) -> None:
     """Another run's is."""
     register(tmp_path)
     table = OneProcess(environment_="HOME=/h\0ECHOACTORS_RUN=mine\0")
-    assert session_user(SESSION, tmp_path, "mine", table) is None
-    assert session_user(SESSION, tmp_path, "min", table) is not None
+    assert open_sessions(tmp_path, "mine", table).get(SESSION) is None
+    assert open_sessions(tmp_path, "min", table).get(SESSION) is not None
 
 
 # -- two engines

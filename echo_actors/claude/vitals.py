@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from echo_actors.claude.process_tree import Identity, cpu_seconds, descendants
+from echo_actors.claude.process_tree import Identity, Scan
 
 OWN_SHARE = 0.2
 """The share of a core above which the CLI's own CPU time is a sign of life."""
@@ -40,6 +40,9 @@ class Vitals:
         while True:
             await trio.sleep(interval)
             watched = list(self.watched())
+            if not watched:
+                self._before = {}
+                continue
             now = trio.current_time()
             try:
                 samples = await trio.to_thread.run_sync(_look, [identity for identity, _ in watched], now)
@@ -53,7 +56,11 @@ class Vitals:
 
 
 def _look(identities: list[Identity], now: float) -> dict[Identity, _Sample]:
-    return {each: _Sample(now, cpu_seconds([each]), cpu_seconds(descendants(each.pid))) for each in identities}
+    scan = Scan.take()
+    return {
+        each: _Sample(now, scan.cpu_seconds(each), sum(row.cpu_seconds for row in scan.below(each.pid)))
+        for each in identities
+    }
 
 
 def _lives(before: _Sample | None, after: _Sample) -> bool:
