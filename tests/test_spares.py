@@ -9,13 +9,14 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from support import asked, audit_records, scripted_engine, scripted_settings, until
+from support import asked, audit_records, opened, plain_settings, scripted_engine, scripted_settings, until
 
 from echo_actors import Engine, EngineClosed, InvalidMessage, OutcomeKind
 from echo_actors.claude.driver import TurnListener, TurnRequest, TurnResult
 from echo_actors.claude.residency import Residency
 from echo_actors.claude.resident import Resident
 from echo_actors.events import ToolStarted
+from echo_actors.testing.instant_driver import InstantDriver
 
 
 def driver_of(engine: Engine) -> Residency:
@@ -61,7 +62,8 @@ async def test_a_new_channel_gets_the_spare_and_another_one_is_started(tmp_path:
     assert [(each["channel"], each["spare"]) for each in spawned] == [("", True), ("", True)]
     stopped = {each["pid"]: (each["channel"], each["spare"]) for each in audit_records(settings, "process.stopped")}
     assert stopped == {pid_of(spare): ("c", False), spawned[1]["pid"]: ("", True)}
-    assert [each["channel"] for each in audit_records(settings, "spare.claimed")] == ["c"]
+    (claimed,) = audit_records(settings, "spare.claimed")
+    assert (claimed["channel"], claimed["process"]) == ("c", spawned[0]["process"])
 
 
 async def test_an_old_session_gets_no_spare(tmp_path: Path) -> None:
@@ -204,6 +206,17 @@ async def test_a_drain_with_spares_leaves_none(tmp_path: Path) -> None:
 
 
 # -- prewarming
+
+
+async def test_a_driver_without_processes_hears_of_every_prewarming(tmp_path: Path) -> None:
+    """A program's own tests can see that it asks; no turn is begun by it, and no session."""
+    driver = InstantDriver()
+    async with opened(plain_settings(tmp_path), driver=driver) as engine:
+        assert await engine.prewarm("c")
+        assert await engine.session("c") is None
+        reply = await engine.ask("c", "hello")
+    (request,) = driver.prewarmed
+    assert (request.channel, request.session_id, request.established) == ("c", reply.session_id, False)
 
 
 async def test_prewarming_starts_the_process_that_the_next_message_finds(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before the next attempt after a spare failed, doubled each time until one has served."""
 
 BREATH = 0.5
-"""Seconds after a claim before the next start: the claimed CLI's first turn takes all of a core for 0.15 s, and the
-start of another one at its side doubled the time to the first reply (measured with CLI 2.1.330 on 2 cores)."""
+"""Seconds after a claim before the next start: the claimed CLI's first turn takes all of a core for 0.15 s, and beside
+the start of another one the first reply took a third longer (measured with CLI 2.1.330 on 2 cores)."""
 
 
 @attrs.define(eq=False)
@@ -62,7 +62,8 @@ class Spares:
             return None
         self._pause = FIRST_PAUSE
         self._not_before = trio.current_time() + BREATH
-        self.record("spare.claimed", channel=channel, session=spare.machine.session_id)
+        process = "" if spare.process is None else spare.process.mark.process_id
+        self.record("spare.claimed", channel=channel, session=spare.machine.session_id, process=process)
         self.nudge()
         return spare.machine.session_id
 
