@@ -15,6 +15,8 @@ from echo_actors import Engine, EngineClosed, InvalidMessage, OutcomeKind
 from echo_actors.claude.driver import TurnListener, TurnRequest, TurnResult
 from echo_actors.claude.residency import Residency
 from echo_actors.claude.resident import Resident
+from echo_actors.claude.session_lock import SessionLock, lock_session
+from echo_actors.claude.transcript import config_dir
 from echo_actors.events import ToolStarted
 from echo_actors.testing.instant_driver import InstantDriver
 
@@ -286,6 +288,20 @@ async def test_a_prewarming_that_fails_is_recorded_and_harms_nobody(tmp_path: Pa
     (failed,) = audit_records(settings, "prewarm.failed")
     assert failed["channel"] == "c"
     assert "broken" in failed["reason"]
+
+
+async def test_prewarming_does_not_wait_for_a_session_that_somebody_else_has(tmp_path: Path) -> None:
+    """The message that comes would be held up by it."""
+    settings = scripted_settings(tmp_path)
+    async with scripted_engine(settings) as engine:
+        session_id = (await engine.ask("c", "one")).session_id
+        await driver_of(engine).retire("c", "hibernated")
+        lock = lock_session(session_id, config_dir(settings.environment))
+        assert isinstance(lock, SessionLock)
+        assert not await engine.prewarm("c")
+        lock.release()
+        assert await engine.prewarm("c")
+    assert "is in use by another engine" in audit_records(settings, "prewarm.failed")[0]["reason"]
 
 
 async def test_a_prewarming_whose_start_hangs_ends_with_the_start_clock(tmp_path: Path) -> None:
