@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 
 import attrs
 import trio
 
 from echo_actors.actors import turns
 from echo_actors.actors.attempt import Attempt
-from echo_actors.actors.batch import Batch, collectable, content_of, cut_together, policy_of
+from echo_actors.actors.batch import Batch, content_of, policy_of
+from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
 from echo_actors.actors.services import Services
@@ -41,6 +41,7 @@ class TurnRunner:
     mailbox: Mailbox
     session: Session
     endings: Endings
+    beginnings: Beginnings
     claim: Callable[[], Claim]
     spawn: Spawn
     batch: Batch | None = None
@@ -59,9 +60,9 @@ class TurnRunner:
         self._ticket = ticket
         batch = self.batch = Batch(policy_of(entry.message), [entry])
         try:
-            if entry.attempts and await self._ends_without_a_turn(entry):
+            if entry.attempts and await self.beginnings.end_without_a_turn(entry):
                 return
-            if not await self._begin(batch, self._gather(entry)):
+            if not await self.beginnings.begin(batch, self.beginnings.gather(entry)):
                 return
             while batch:
                 verdict, begun = await self._run(batch)
@@ -99,79 +100,12 @@ class TurnRunner:
         elif self.batch.may_interrupt(entry):
             self.stop(Stop(OutcomeKind.SUPERSEDED, f"superseded by message {entry.message.message_id}"))
 
-    # -- before a turn
-
-    async def _ends_without_a_turn(self, entry: Entry) -> bool:
-        """Whether a message that was started before was answered then, or was started too often."""
-        verdict = await self._recall(entry) if entry.recovered else None
-        if verdict is None and entry.attempts >= self.services.settings.max_attempts:
-            reason = f"started {entry.attempts} times without coming to an end"
-            verdict = entry.failure or Verdict(kind=OutcomeKind.DEAD_LETTERED, reason=reason)
-        if verdict is None:
-            return False
-        await self.endings.end(self.claim(), [entry], verdict, entry.turn_id or "")
-        return True
-
-    async def _recall(self, entry: Entry) -> Verdict | None:
-        """The end that a message had in its session before it could be stored."""
-        if entry.turn_id is None or entry.session_id is None:
-            return None
-        request = turns.recall_request(entry, self.session, self.services)
-        result = await self.services.driver.recall(request)
-        return None if result is None else Verdict(kind=OutcomeKind.ANSWERED, result=result)
-
-    def _gather(self, first: Entry) -> list[Entry]:
-        """The messages that the first one's turn begins with."""
-        room = self.services.settings.max_message_bytes - len(first.message.text.encode())
-
-        def joins(entry: Entry) -> bool:
-            nonlocal room
-            room -= len(entry.message.text.encode())
-            return room >= 0 and (collectable(first, entry) or cut_together(first, entry))
-
-        return [first, *self.mailbox.begin_while(joins)]
-
-    async def _begin(self, batch: Batch, entries: list[Entry]) -> bool:
-        """Take messages into the turn, and count their attempt before the CLI sees them.
-
-        Returns:
-            False when the one message was refused by the store, and so was never accepted.
-        """
-        uuid = turns.uuid_for(entries, self.services.new_id)
-        batch.add(uuid, entries)
-        session_id = self.session.id_for(entries[0])
-        messages, first = [entry.message for entry in entries], entries[0]
-        start = partial(self.services.store.start, self.claim(), messages, turn_id=uuid, session_id=session_id)
-        if first.settled.is_set():
-            await self.endings.persist(start)
-        elif not await self._begin_with_acceptance(first, start):
-            batch.take_all()
-            return False
-        for entry in entries:
-            entry.attempts += 1
-            entry.turn_id, entry.session_id, entry.recovered = uuid, session_id, False
-            turns.announce_start(entry, batch.turn_id, self.session, self.services)
-        return True
-
-    async def _begin_with_acceptance(self, entry: Entry, start: Callable[[], Awaitable[None]]) -> bool:
-        """Write the start of a message whose acceptance is under way; False when that failed."""
-        try:
-            await start()
-        except StoreError:
-            await entry.settled.wait()
-            if entry.state is not EntryState.REFUSED:
-                await self.endings.persist(start)
-        else:
-            if not entry.settled.is_set():
-                await entry.settled.wait()
-        return entry.state is not EntryState.REFUSED
-
     # -- the turn
 
     async def _run(self, batch: Batch) -> tuple[Verdict, set[str]]:
         """Run until the CLI says something final; give the verdict, and the uuids of what the CLI had begun."""
         services = self.services
-        request = await turns.request_for(batch, self.session, services)
+        request = await turns.request_for(batch, self.session)
         if self._early_stop is not None:
             if len(batch.entries) < len(batch.members):
                 # What is left was steered: the CLI may have it, and must not run it after its end.
@@ -218,7 +152,7 @@ class TurnRunner:
 
     async def _steer_one(self, batch: Batch, entry: Entry) -> None:
         try:
-            await self._begin(batch, [entry])
+            await self.beginnings.begin(batch, [entry])
         except StoreError as error:
             self.services.record("turn.not_joined", channel=self.channel, reason=str(error))
             self._give_back(batch.take(batch.uuids_of(entry)))
@@ -256,7 +190,7 @@ class TurnRunner:
         """For a message that the CLI says it did before: the answer that its transcript has."""
         if verdict.result is None or not verdict.result.replayed or not ended:
             return verdict
-        recalled = await self._recall(ended[0])
+        recalled = await self.beginnings.recall(ended[0])
         if recalled is not None:
             return recalled
         reason = "the CLI says that it has done the message, and has no answer to it"

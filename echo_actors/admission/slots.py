@@ -54,6 +54,11 @@ class Slots:
         return self._total - self._free
 
     @property
+    def free(self) -> int:
+        """How many could be held at once, without a wait."""
+        return self._free
+
+    @property
     def waiting(self) -> int:
         """How many holders-to-be wait now."""
         return len(self._line)
