@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -108,30 +109,34 @@ async def test_the_time_a_closed_engine_sleeps_counts_against_the_deadline_alone
 # -- the heap alone
 
 
-def _entry(sequence: int, deadline: datetime | None = None) -> Entry:
-    message = Message(
-        message_id=str(sequence), channel="c", text="x", sequence=sequence, accepted_at=NOON, deadline=deadline
-    )
-    return Entry(message)
+class _Known(dict[str, Entry]):
+    """The entries of messages that have not ended, as a supervisor knows them."""
+
+    def make(self, sequence: int, deadline: datetime | None = None) -> Entry:
+        """Know one more."""
+        message = Message(
+            message_id=str(sequence), channel="c", text="x", sequence=sequence, accepted_at=NOON, deadline=deadline
+        )
+        return self.setdefault(message.message_id, Entry(message))
 
 
 async def test_entries_expire_in_the_order_of_their_deadlines(autojump_clock: trio.testing.MockClock) -> None:
     """A later one that is watched first does not keep an earlier one."""
-    expired = list[tuple[str, float]]()
+    expired, known = list[tuple[str, float]](), _Known()
 
     async def expire(entry: Entry) -> None:
         await trio.lowlevel.checkpoint()
         expired.append((entry.message.message_id, autojump_clock.current_time()))
 
     start = autojump_clock.current_time()
-    expiry = Expiry(100.0, lambda: NOON + timedelta(seconds=autojump_clock.current_time() - start), expire)
+    expiry = Expiry(100.0, lambda: NOON + timedelta(seconds=autojump_clock.current_time() - start), known.get, expire)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(expiry.run)
-        expiry.watch(_entry(1))
-        expiry.watch(_entry(2, NOON + timedelta(seconds=7)))
+        expiry.watch(known.make(1))
+        expiry.watch(known.make(2, NOON + timedelta(seconds=7)))
         await trio.sleep(1)
-        expiry.watch(_entry(3, NOON + timedelta(seconds=3)))
-        began = _entry(4, NOON + timedelta(seconds=2))
+        expiry.watch(known.make(3, NOON + timedelta(seconds=3)))
+        began = known.make(4, NOON + timedelta(seconds=2))
         expiry.watch(began)
         began.state = type(began.state).RUNNING
         await trio.sleep(200)
@@ -139,18 +144,32 @@ async def test_entries_expire_in_the_order_of_their_deadlines(autojump_clock: tr
     assert expired == [("3", start + 3), ("2", start + 7), ("1", start + 100)]
 
 
+async def _never(_: Entry) -> None:
+    raise AssertionError("nothing here runs")
+
+
 @pytest.mark.parametrize(("waits_every", "most"), [(10_000, 100), (10, 2 * 1000 + 100)])
 async def test_the_heap_holds_few_messages_that_have_ended(waits_every: int, most: int) -> None:
-    """At most as many as wait, and a handful: each holds its whole reply. Those that wait are all there."""
-
-    async def never(_: Entry) -> None:
-        raise AssertionError("nothing here runs")
-
-    expiry = Expiry(3600.0, lambda: NOON, never)
+    """At most as many as wait, and a handful. Those that wait are all there."""
+    known = _Known()
+    expiry = Expiry(3600.0, lambda: NOON, known.get, _never)
     for sequence in range(10_000):
-        entry = _entry(sequence)
-        expiry.watch(entry)
+        expiry.watch(known.make(sequence))
         if sequence % waits_every:
-            entry.state = type(entry.state).ENDED
+            del known[str(sequence)]
     assert len(expiry._heap) <= most
-    assert {entry.message.sequence for *_, entry in expiry._heap} >= set(range(0, 10_000, waits_every))
+    assert {int(message_id) for _, message_id in expiry._heap} >= set(range(0, 10_000, waits_every))
+
+
+async def test_no_message_that_has_ended_is_kept_in_memory() -> None:
+    """Its reply may be large, and its deadline an hour away."""
+    known = _Known()
+    expiry = Expiry(3600.0, lambda: NOON, known.get, _never)
+    entries = [known.make(sequence) for sequence in range(50)]
+    for entry in entries:
+        expiry.watch(entry)
+    kept = [weakref.ref(entry.message) for entry in entries]
+    entries.clear()
+    known.clear()
+    del entry
+    assert [message() for message in kept] == [None] * 50

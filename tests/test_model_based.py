@@ -64,7 +64,8 @@ class CuttableStore(MemoryStore):
         return saved
 
     async def _answer_late(self) -> None:
-        await _ticks(self.lag)
+        with trio.CancelScope(shield=True):
+            await _ticks(self.lag)
         if self.off:
             raise PowerCut
 

@@ -76,6 +76,8 @@ class ChannelActor:
             entry = await self._next()
             if entry is not None:
                 await self._serve(entry)
+                # While the actor waits for the next one, this one and its reply shall not stay in memory.
+                del entry
             elif self.mailbox.depth == 0 and self._visitors == 0:
                 return
 

@@ -1,7 +1,8 @@
 """Messages that waited too long: a heap of deadlines, and one task that looks at its top.
 
-Entries that have begun or ended stay in the heap until they come up or outnumber the others; then it is built anew.
-The cost per message is that of a heap, whatever the number of channels.
+The heap has ids, so that it keeps no message that has ended in memory. Those of messages that have begun or ended stay
+until they come up or outnumber the others; then it is built anew. The cost per message is that of a heap, whatever the
+number of channels.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ class Expiry:
     Attributes:
         queue_timeout: Seconds that a message may wait.
         now: The time of day.
+        find: Gives the entry of a message that has not ended.
         expire: Called with each entry whose time is over.
     """
 
     queue_timeout: float
     now: Callable[[], datetime]
+    find: Callable[[str], Entry | None]
     expire: Callable[[Entry], Awaitable[None]]
-    _heap: list[tuple[float, int, Entry]] = attrs.Factory(list)
+    _heap: list[tuple[float, str]] = attrs.Factory(list)
     _limit: int = _SLACK
     _changed: trio.Event = attrs.Factory(trio.Event)
 
@@ -50,12 +53,12 @@ class Expiry:
             patience = min(patience, (message.deadline - self.now()).total_seconds())
         if math.isinf(patience):
             return
-        heapq.heappush(self._heap, (trio.current_time() + patience, message.sequence, entry))
+        heapq.heappush(self._heap, (trio.current_time() + patience, message.message_id))
         if len(self._heap) > self._limit:
-            self._heap = [item for item in self._heap if _waits(item[2])]
+            self._heap = [item for item in self._heap if self._waiting(item[1])]
             heapq.heapify(self._heap)
             self._limit = 2 * len(self._heap) + _SLACK
-        if self._heap and self._heap[0][2] is entry:
+        if self._heap and self._heap[0][1] == message.message_id:
             self._changed.set()
 
     async def run(self) -> None:
@@ -67,10 +70,12 @@ class Expiry:
                 with trio.move_on_after(wait):
                     await self._changed.wait()
                 continue
-            _, _, entry = heapq.heappop(self._heap)
-            if _waits(entry):
+            _, message_id = heapq.heappop(self._heap)
+            if (entry := self._waiting(message_id)) is not None:
                 await self.expire(entry)
+                del entry
 
-
-def _waits(entry: Entry) -> bool:
-    return entry.state in _WAITING and not entry.attempts
+    def _waiting(self, message_id: str) -> Entry | None:
+        """The entry of a message that waits and has never begun."""
+        entry = self.find(message_id)
+        return entry if entry is not None and entry.state in _WAITING and not entry.attempts else None

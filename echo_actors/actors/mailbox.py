@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -108,9 +107,10 @@ class Mailbox:
         self._send, self._receive = trio.open_memory_channel[Entry | None](math.inf)
         self._unreceived = 0
         self._woken = False
-        self._line: deque[Entry] = deque()
+        # As short as can be, because thousands of idle actors have one: the next entry, and those that were put back.
+        self._line: list[Entry] = []
         self._waiting: dict[str, Entry] = {}
-        self._hopeful = trio.lowlevel.ParkingLot()
+        self._hopeful: trio.lowlevel.ParkingLot | None = None
         self._granted = 0
         self._closed = False
         self.backlog = 0
@@ -152,6 +152,8 @@ class Mailbox:
     async def wait_for_place(self) -> None:
         """Wait until there is a place, behind those who wait already, or until the mailbox closes."""
         if self.crowded and not self._closed:
+            if self._hopeful is None:
+                self._hopeful = trio.lowlevel.ParkingLot()
             await self._hopeful.park()
             # The place was kept for this caller, who takes it before anybody else runs.
             self._granted -= not self._closed
@@ -159,7 +161,8 @@ class Mailbox:
     def close(self) -> None:
         """Send those away who wait for a place."""
         self._closed = True
-        self._hopeful.unpark_all()
+        if self._hopeful is not None:
+            self._hopeful.unpark_all()
 
     def restore(self, entries: Sequence[Entry], backlog: int) -> None:
         """Take entries that an earlier run of the program accepted, and say how many more are in the store."""
@@ -214,7 +217,7 @@ class Mailbox:
     def begin(self, entry: Entry) -> bool:
         """Take the entry at the head of the line out, to run it; False when it was withdrawn meanwhile."""
         if self._line and self._line[0] is entry:
-            self._line.popleft()
+            del self._line[0]
         if self._waiting.pop(entry.message.message_id, None) is None:
             return False
         entry.state = EntryState.RUNNING
@@ -234,7 +237,7 @@ class Mailbox:
         for entry in entries:
             entry.state = EntryState.WAITING
         self._waiting = {**{entry.message.message_id: entry for entry in entries}, **self._waiting}
-        self._line.extendleft(reversed(entries))
+        self._line[:0] = entries
 
     # -- within
 
@@ -250,13 +253,14 @@ class Mailbox:
             self._granted += len(self._hopeful.unpark(count=free))
 
     def _first(self) -> Entry | None:
-        """The first entry in the line that still waits."""
-        for _ in range(self._unreceived):
-            self._take_in(self._receive.receive_nowait())
-        while self._line:
-            if self._waits(self._line[0]):
+        """The first entry that still waits."""
+        while self._line or self._unreceived:
+            if not self._line:
+                self._take_in(self._receive.receive_nowait())
+            elif self._waits(self._line[0]):
                 return self._line[0]
-            self._line.popleft()
+            else:
+                del self._line[0]
         return None
 
     def _take_in(self, received: Entry | None) -> None:

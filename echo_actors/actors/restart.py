@@ -6,7 +6,6 @@ together. More crashes than the intensity allows within its period suspend the c
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -26,13 +25,11 @@ class RestartPolicy:
     """
 
     jitter: Callable[[], float]
-    _crashes: deque[float] = attrs.Factory(deque)
+    _crashes: list[float] = attrs.Factory(list)
 
     def on_crash(self, now: float) -> float | None:
         """Seconds to wait before the next start; None when the channel is to be suspended."""
-        self._crashes.append(now)
-        while self._crashes[0] <= now - PERIOD:
-            self._crashes.popleft()
+        self._crashes = [*(crash for crash in self._crashes if crash > now - PERIOD), now]
         if len(self._crashes) > INTENSITY:
             return None
         delay: float = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (len(self._crashes) - 1))

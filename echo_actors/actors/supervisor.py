@@ -54,7 +54,8 @@ class Supervisor:
     def __attrs_post_init__(self) -> None:
         """Start what watches over waiting messages and idle actors."""
         self._idleness = Idleness(self.services.settings.passivate_after)
-        self._expiry = Expiry(self.services.settings.queue_timeout, self.services.now, self._expire)
+        timeout = self.services.settings.queue_timeout
+        self._expiry = Expiry(timeout, self.services.now, self.find, self._expire)
         self.acceptance = Acceptance(
             self.services, self.actor, self.find, self.adopt, self.forget, self.suspended, self.last_sequence
         )

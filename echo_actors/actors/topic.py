@@ -32,8 +32,8 @@ from echo_actors.models import Block
 class Subscription:
     """One subscriber's view of the events; an async context manager and an async iterator.
 
-    Iteration ends when the engine closes. It passes a checkpoint whenever it has to wait, and otherwise yields what is
-    buffered without one.
+    One task iterates; iteration ends when the engine closes. It passes a checkpoint whenever it has to wait, and
+    otherwise yields what is buffered without one.
     """
 
     def __init__(self, hub: Hub, channel: str | None, size: int) -> None:
@@ -45,7 +45,7 @@ class Subscription:
         self._missed = 0
         self._lost_until = ""
         self._closed = False
-        self._news = trio.Event()
+        self._reader: trio.lowlevel.Task | None = None
 
     def push(self, event: Event, chars: int) -> None:
         """Take an event with so much text, at the cost of the oldest ones when the buffer is full."""
@@ -56,14 +56,14 @@ class Subscription:
             self._lost_until = lost.cursor
             self._missed += self._missed >= 0
         self._buffer.append((event, chars))
-        if not self._news.is_set():
-            self._news.set()
+        if self._reader is not None:
+            self._wake()
 
     def lag(self, missed: int, cursor: str) -> None:
         """Tell first that so many more events were lost before the next one, up to a cursor; -1 for who knows."""
         self._missed = -1 if missed < 0 else self._missed + missed
         self._lost_until = self._lost_until or cursor
-        self._news.set()
+        self._wake()
 
     @property
     def empty(self) -> bool:
@@ -74,7 +74,7 @@ class Subscription:
         """Take no more events; those in the buffer can still be read."""
         self._closed = True
         self._hub.forget(self)
-        self._news.set()
+        self._wake()
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,8 +99,24 @@ class Subscription:
                 return event
             if self._closed:
                 raise StopAsyncIteration
-            self._news = trio.Event()
-            await self._news.wait()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for news. The task itself is kept, because an event for each wait costs as much as all else here."""
+        if self._reader is not None:
+            raise trio.BusyResourceError("another task waits for this subscription's events; subscribe once more")
+        self._reader = trio.lowlevel.current_task()
+
+        def give_up(_: object) -> trio.lowlevel.Abort:
+            self._reader = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            trio.lowlevel.reschedule(reader)
 
 
 @attrs.define(eq=False)

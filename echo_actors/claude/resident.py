@@ -88,31 +88,39 @@ class Resident:
         """Take a frame: events go to the listener, results to the waiting turn."""
         if self.muted:
             return
-        self._spoke = True
+        # Most frames are parts of an answer: they concern the listener, and nobody who waits.
+        news, self._spoke = not self._spoke, True
         if isinstance(frame, dict) and frame.get("type") == "control_response":
             self._on_answer(frame)
-        listener, begun_before = self.listener, self.machine.begun
+            news = True
+        begun_before = self.machine.begun
         outputs = self.machine.feed(frame)
-        if listener is not None:
-            listener.on_life()
-            if self.machine.running and not begun_before:
-                listener.on_phase(Phase.RUNNING)
-            for uuid_ in self.machine.begun - begun_before:
-                listener.on_begun(uuid_)
+        if self.listener is not None:
+            self._tell(self.listener, begun_before)
         if self._interrupt_wanted and self.machine.running:
             self.interrupt()
         for output in outputs:
             if isinstance(output, TurnResult):
                 self._results |= dict.fromkeys((*output.uuids, *output.returned), output)
-            elif listener is not None:
-                listener.on_event(output)
-        self._wake()
+                news = True
+            elif self.listener is not None:
+                self.listener.on_event(output)
+        if news or self.machine.begun != begun_before:
+            self._news.set()
+
+    def _tell(self, listener: TurnListener, begun_before: frozenset[str]) -> None:
+        """Tell the listener of a sign of life, and of messages that were begun."""
+        listener.on_life()
+        if self.machine.running and not begun_before:
+            listener.on_phase(Phase.RUNNING)
+        for uuid_ in self.machine.begun - begun_before:
+            listener.on_begun(uuid_)
 
     def on_end(self, end: ProcessEnd) -> None:
         """The process is gone."""
         kind = SessionLost if _SESSION_LOST in end.stderr_tail else CLIFailed
         self.failure = kind(end.reason, end.exit_code, end.stderr_tail)
-        self._wake()
+        self._news.set()
 
     # -- what a turn does
 
@@ -261,9 +269,6 @@ class Resident:
             if question is not None:
                 question.response = response
                 question.answered.set()
-
-    def _wake(self) -> None:
-        self._news.set()
 
     async def _wait(self) -> None:
         if self.failure is not None:
