@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,21 @@ import trio.testing
 from support import asked, audit_records, scripted_engine, scripted_settings, until
 from test_spares import driver_of, has_spares
 
-from echo_actors.claude import process_tree
 from echo_actors.claude.process_table import ProcTable
-from echo_actors.events import ToolStarted
+from echo_actors.claude.process_tree import Identity, descendants
+from echo_actors.claude.residency import Residency
+from echo_actors.events import Event, ToolStarted
 from echo_actors.models import OutcomeKind
+
+
+async def tool_of(events: AsyncIterator[Event], driver: Residency, channel: str) -> Identity:
+    """The process of the tool that the channel's turn runs, once it does."""
+    async for event in events:
+        if isinstance(event, ToolStarted):
+            break
+    pid = driver.residents[channel]
+    await until(lambda: len(descendants(pid)) == 1)
+    return descendants(pid).pop()
 
 
 async def test_above_the_limit_the_least_recently_used_hibernates_first(tmp_path: Path) -> None:
@@ -26,12 +39,12 @@ async def test_above_the_limit_the_least_recently_used_hibernates_first(tmp_path
             await engine.ask(channel, "hello")
         await driver.memory.look()
         assert set(driver.residents) == {"a", "b", "c"}
-        driver.memory.limit = driver.memory.total - 1
+        driver.memory.limit = driver.memory.total * 5 // 6
         await driver.memory.look()
         assert set(driver.residents) == {"b", "c"}
         await driver.memory.look()
         assert set(driver.residents) == {"b", "c"}
-        driver.memory.limit = driver.memory.total - 1
+        driver.memory.limit = driver.memory.total * 3 // 4
         await driver.memory.look()
         assert set(driver.residents) == {"b"}
         driver.memory.limit = settings.max_resident_memory
@@ -48,7 +61,7 @@ async def test_spares_go_before_channels_and_none_is_started_while_memory_is_sho
         await engine.ask("a", "hello")
         (spare,) = await has_spares(engine)
         await driver.memory.look()
-        driver.memory.limit = driver.memory.total - 1
+        driver.memory.limit = driver.memory.total * 3 // 4
         await driver.memory.look()
         assert set(driver.residents) == {"a"}
         assert spare.process is not None
@@ -66,12 +79,11 @@ async def test_a_running_turn_is_not_ended_for_memory(tmp_path: Path) -> None:
     settings = scripted_settings(tmp_path, recycle_above=1, max_resident_memory=1)
     async with scripted_engine(settings) as engine, engine.subscribe("c") as events:
         driver = driver_of(engine)
-        receipt = await engine.post("c", "work [[hold 0.5]]")
-        async for event in events:
-            if isinstance(event, ToolStarted):
-                break
+        receipt = await engine.post("c", "work [[tool-sleep 987]]")
+        tool = await tool_of(events, driver, "c")
         await driver.memory.look()
         assert "c" in driver.residents
+        tool.send(signal.SIGKILL)
         outcome = await engine.outcome(receipt.message_id)
         assert outcome.kind is OutcomeKind.ANSWERED
         assert driver.residents == {}
@@ -85,16 +97,14 @@ async def test_a_process_whose_tools_had_the_memory_is_not_recycled(tmp_path: Pa
     """When the turn is over it is measured once more."""
     async with scripted_engine(scripted_settings(tmp_path)) as engine, engine.subscribe("c") as events:
         driver = driver_of(engine)
-        receipt = await engine.post("c", "work [[tool-sleep 0.5]]")
-        async for event in events:
-            if isinstance(event, ToolStarted):
-                break
+        receipt = await engine.post("c", "work [[tool-sleep 987]]")
+        tool = await tool_of(events, driver, "c")
         pid = driver.residents["c"]
-        await until(lambda: len(process_tree.descendants(pid)) == 1)
         await driver.memory.look()
         resident = driver.roster.get("c")
         assert resident is not None
         driver.memory.recycle_above = resident.memory - 1
+        tool.send(signal.SIGKILL)
         await engine.outcome(receipt.message_id)
         assert driver.residents == {"c": pid}
 
