@@ -8,6 +8,7 @@ import pty
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,13 +18,14 @@ import attrs
 import orjson
 import pytest
 import trio
+import trio.testing
 from conftest import Host, MakeSettings, eventually, first, residents
 from support import audit_records, scripted_engine
 
 from echo_actors import Engine, Retrying, SessionChanged, SessionConflict, Settings, TurnFailed
 from echo_actors.claude.process_table import ProcessRow
 from echo_actors.claude.session_lock import LOCKS, Holder, SessionLock, lock_session
-from echo_actors.claude.session_users import SessionUser, open_sessions
+from echo_actors.claude.session_users import SessionUser, SessionUsers, open_sessions
 from echo_actors.claude.transcript import Transcript
 from echo_actors.models import Clock, OutcomeKind
 from echo_actors.state.records import SessionSnapshot
@@ -213,6 +215,37 @@ def test_a_cli_that_has_not_spoken_yet_is_seen_by_its_arguments(tmp_path: Path, 
 def test_who_only_names_the_session_has_not_opened_it(tmp_path: Path, arguments: str) -> None:
     """A copy is another session; a terminal's server outlives what it started; text is text."""
     assert open_sessions(tmp_path, "run", OneProcess(arguments)).get(SESSION) is None
+
+
+async def test_all_who_ask_during_a_look_share_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred starts at once need no hundred looks; and nobody is told what was seen before he asked."""
+    looks, begun, go_on = 0, trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def look(*_: object) -> dict[str, SessionUser]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            token.run_sync_soon(begun.set)
+            go_on.wait(10)
+            return {}
+        return {SESSION: SessionUser(7, terminal=True)}
+
+    monkeypatch.setattr("echo_actors.claude.session_users.open_sessions", look)
+    users, found = SessionUsers(tmp_path, "run"), []
+
+    async def ask() -> None:
+        found.append(await users.of(SESSION))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await begun.wait()
+        for _ in range(100):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    assert looks == 2
+    assert found == [None, *[SessionUser(7, terminal=True)] * 100]
 
 
 def test_the_engines_own_process_is_no_stranger(tmp_path: Path) -> None:

@@ -39,20 +39,21 @@ class Vitals:
         """Look every so many seconds, for ever."""
         while True:
             await trio.sleep(interval)
-            watched = list(self.watched())
-            if not watched:
-                self._before = {}
-                continue
-            now = trio.current_time()
-            try:
-                samples = await trio.to_thread.run_sync(_look, [identity for identity, _ in watched], now)
-            except (OSError, RuntimeError):
-                # No descriptor or no thread is left for it. The clocks go on; the next look may succeed.
-                continue
-            for identity, on_life in watched:
-                if _lives(self._before.get(identity), samples[identity]):
-                    on_life()
-            self._before = samples
+            await self.look()
+
+    async def look(self) -> None:
+        """Compare with the last look; one reading of the process table serves all processes."""
+        watched = list(self.watched())
+        now = trio.current_time()
+        try:
+            samples = await trio.to_thread.run_sync(_look, [each for each, _ in watched], now) if watched else {}
+        except (OSError, RuntimeError):
+            # No descriptor or no thread is left for it. The clocks go on; the next look may succeed.
+            return
+        for identity, on_life in watched:
+            if _lives(self._before.get(identity), samples[identity]):
+                on_life()
+        self._before = samples
 
 
 def _look(identities: list[Identity], now: float) -> dict[Identity, _Sample]:
