@@ -1,7 +1,7 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
-from echo_actors.engine import Engine, EngineStatus
+from echo_actors.engine import Engine
 from echo_actors.errors import (
     ChannelSuspended,
     CLIFailed,
@@ -54,6 +54,7 @@ from echo_actors.models import (
 from echo_actors.opening import open_engine
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot
+from echo_actors.status import EngineStatus
 from echo_actors.streaming import Stream
 
 __all__ = [

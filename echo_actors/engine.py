@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal, Unpack
 
-import attrs
 import trio
 
 from echo_actors.actors.acceptance import Taken
@@ -22,38 +21,10 @@ from echo_actors.intake import MessageOptions, canonical_id, check_channel, new_
 from echo_actors.models import Outcome, OutcomeKind, Receipt, Reply
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot, StoredMessage
+from echo_actors.status import EngineStatus
 from echo_actors.streaming import Stream, answer
 
 OnCancel = Literal["interrupt", "detach"]
-
-
-@attrs.frozen(kw_only=True)
-class EngineStatus:
-    """What an engine is doing at this moment.
-
-    Attributes:
-        run_id: Of this run of the program; in every audit record, and in the environment of what it starts.
-        closing: Whether it takes nothing more.
-        live_channels: Channels whose actor is in memory.
-        running_turns: Turns that hold a slot.
-        waiting_for_slot: Channels that wait for one.
-        queued_messages: Messages waiting in mailboxes.
-        subscribers: Open subscriptions.
-        suspended: Channels that take nothing, and why.
-        gate: Why no turn may start now; empty when turns may.
-        audit_problem: Why audit records cannot be written now.
-    """
-
-    run_id: str
-    closing: bool
-    live_channels: int
-    running_turns: int
-    waiting_for_slot: int
-    queued_messages: int
-    subscribers: int
-    suspended: dict[str, str]
-    gate: str
-    audit_problem: str | None
 
 
 class Engine:
@@ -198,6 +169,26 @@ class Engine:
                     await self._services.driver.retire(channel, "cleared")
         self._services.record("operator.clear", channel=channel, cleared=cleared)
         return cleared
+
+    async def prewarm(self, channel: str) -> bool:
+        """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
+
+        It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
+        does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
+        goes wrong is recorded, not raised: the next message meets it anyway.
+
+        Returns:
+            Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
+            gets none, and no turn that runs or another channel that waits loses its place to one.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            EngineClosed: The engine is draining.
+        """
+        if check_channel(channel) in self._supervisor.suspended:
+            await trio.lowlevel.checkpoint()
+            return False
+        return await self._supervisor.actor(channel).prewarm()
 
     async def set_model(self, channel: str, model: str) -> None:
         """Choose the channel's model from its next turn on.

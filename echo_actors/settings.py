@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import attrs
 import orjson
+import psutil
 
 from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy, SessionConflict
@@ -93,7 +94,7 @@ def _coerce(value: Any, field: attrs.Attribute[Any]) -> Any:
         raise SettingsError(f"{field.name} must be {what}, not {value!r}.", field.name) from None
 
 
-def _setting(default: Any, doc: str, **metadata: str) -> Any:
+def _setting(default: Any, doc: str, **metadata: str | int) -> Any:
     converter = attrs.Converter(_coerce, takes_field=True)
     return attrs.field(default=default, converter=converter, metadata={"doc": doc, **metadata})
 
@@ -136,6 +137,16 @@ class Settings:
     max_residents: int = _setting(
         32, "How many CLI processes there may be; fewer than turn slots limit the turns too."
     )
+    max_resident_memory: int = _setting(
+        attrs.Factory(lambda: psutil.virtual_memory().total // 2),
+        "How many bytes of private memory CLI processes and their tools may have before idle ones hibernate.",
+    )
+    recycle_above: int = _setting(
+        2**30, "The bytes of private memory above which a channel's CLI ends after its turn; the next resumes."
+    )
+    spares: int = _setting(
+        0, "How many CLI processes are started ahead, for channels that come; each takes a place.", least=0
+    )
     start_slots: int = _setting(
         attrs.Factory(lambda: os.cpu_count() or 1), "How many CLI processes may start at once (a start is CPU-bound)."
     )
@@ -175,8 +186,8 @@ class Settings:
                         f"not {value!r}.",
                         field.name,
                     )
-            elif type(value) is int and value < 1:
-                raise SettingsError(f"{field.name} must be at least 1, not {value!r}.", field.name)
+            elif type(value) is int and value < (least := field.metadata.get("least", 1)):
+                raise SettingsError(f"{field.name} must be at least {least}, not {value!r}.", field.name)
         self.check_model(self.model)
         if not re.fullmatch(r"[\w.:-]*", self.private_network):
             raise SettingsError(

@@ -23,6 +23,7 @@ import trio
 
 from echo_actors import Engine, Settings, open_engine
 from echo_actors.claude.driver import TurnRequest
+from echo_actors.claude.residency import Residency
 from echo_actors.errors import StoreError, StoreFull
 from echo_actors.events import ToolStarted
 from echo_actors.models import BusyPolicy
@@ -177,6 +178,13 @@ async def _drain_on_signal(engine: Engine, orders: Orders, over: trio.CancelScop
             over.cancel()
 
 
+async def _spares_are_ready(engine: Engine) -> None:
+    driver, wanted = engine._services.driver, engine.settings.spares
+    if isinstance(driver, Residency):
+        while [each.listener for each in driver.roster.spares] != [None] * wanted:  # noqa: ASYNC110 - they tell nobody
+            await trio.sleep(0.01)
+
+
 async def _post(engine: Engine, orders: Orders) -> None:
     deadline = None if orders.deadline is None else datetime.now(UTC) + timedelta(seconds=orders.deadline)
     for number, (message_id, channel, text) in enumerate(orders.posts):
@@ -203,6 +211,7 @@ async def _run(orders: Orders) -> None:
     async with open_engine(settings, driver=driver) as engine, trio.open_nursery() as nursery:
         nursery.start_soon(_drain_on_signal, engine, orders, nursery.cancel_scope)
         nursery.start_soon(_watch, engine, orders)
+        await _spares_are_ready(engine)
         await _post(engine, orders)
     _tell("closed")
 

@@ -19,7 +19,7 @@ from echo_actors.actors.services import Persona, Services
 from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate as AccountGate
 from echo_actors.admission.slots import Slots
-from echo_actors.claude.driver import Driver, TurnRequest
+from echo_actors.claude.driver import Driver, Launch, TurnRequest
 from echo_actors.claude.process_tree import Identity, marked
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
@@ -159,7 +159,9 @@ def memory_services(
         turn_slots=Slots(4),
         gate=AccountGate(trio.current_time),
         persona=Persona(tmp_path / "prompt.md", "digest"),
-        working_dir=tmp_path,
+        launch=Launch(
+            model="sonnet", working_dir=tmp_path, allowed_tools=(), permission_mode="default", prompt_file=None
+        ),
         now=lambda: DAY,
         new_id=new_id,
     )

@@ -18,7 +18,7 @@ ROOMS = (
 )
 """From top to bottom; a room imports only rooms below it."""
 
-BELONGS_TO = {"streaming": "engine", "intake": "engine", "opening": "engine"}
+BELONGS_TO = {"streaming": "engine", "intake": "engine", "opening": "engine", "status": "engine"}
 """Modules beside a room that are a part of it."""
 
 ANYWHERE = {"_version"}

@@ -28,7 +28,7 @@ from echo_actors.actors.supervisor import Supervisor
 from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
-from echo_actors.claude.driver import SessionLost
+from echo_actors.claude.driver import Launch, SessionLost
 from echo_actors.errors import EngineClosed, TurnFailed
 from echo_actors.events import Event, TurnEnded
 from echo_actors.models import Message, Outcome, OutcomeKind
@@ -152,7 +152,9 @@ class World:
             turn_slots=Slots(8),
             gate=Gate(lambda: self.now().timestamp()),
             persona=Persona(Path("prompt"), "digest"),
-            working_dir=Path(),
+            launch=Launch(
+                model="sonnet", working_dir=Path(), allowed_tools=(), permission_mode="default", prompt_file=None
+            ),
             now=self.now,
             new_id=lambda: str(uuid.uuid4()),
         )

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from echo_actors.claude.process_table import ProcessTable, ProcTable, PsutilTable
-from echo_actors.claude.process_tree import Identity, cpu_seconds, descendants, marked, resident_bytes
+from echo_actors.claude.process_tree import Identity, Scan, descendants, marked
 
 TREE = """
 import os, subprocess, sys
@@ -101,7 +101,7 @@ def test_nobody_has_the_pid_of_a_process_that_is_gone(table: ProcessTable) -> No
         process.wait()
     assert Identity.of(process.pid, table) is None
     assert not Identity(process.pid, 0, table).alive()
-    assert cpu_seconds([Identity(process.pid, 0, table)], table=table) == 0
+    assert Scan.take(table).cpu_seconds(Identity(process.pid, 0, table)) == 0
 
 
 def test_cpu_time_adds_up(table: ProcessTable) -> None:
@@ -110,8 +110,8 @@ def test_cpu_time_adds_up(table: ProcessTable) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         identity = identify(process.pid, table)
-        assert cpu_seconds([identity], table=table) >= 0.15
-        assert cpu_seconds([attrs.evolve(identity, started=-1)], table=table) == 0
+        assert Scan.take(table).cpu_seconds(identity) >= 0.15
+        assert Scan.take(table).cpu_seconds(attrs.evolve(identity, started=-1)) == 0
         process.kill()
 
 
@@ -123,5 +123,5 @@ def test_memory_is_the_whole_trees(table: ProcessTable) -> None:
     with subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert 2 * block <= resident_bytes(process.pid, table=table) < 4 * block
+        assert 2 * block <= Scan.take(table).resident_bytes(process.pid) < 4 * block
         process.communicate(b"\n")

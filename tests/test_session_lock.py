@@ -8,6 +8,7 @@ import pty
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,13 +18,14 @@ import attrs
 import orjson
 import pytest
 import trio
+import trio.testing
 from conftest import Host, MakeSettings, eventually, first, residents
 from support import audit_records, scripted_engine
 
 from echo_actors import Engine, Retrying, SessionChanged, SessionConflict, Settings, TurnFailed
 from echo_actors.claude.process_table import ProcessRow
 from echo_actors.claude.session_lock import LOCKS, Holder, SessionLock, lock_session
-from echo_actors.claude.session_users import SessionUser, session_user
+from echo_actors.claude.session_users import SessionUser, SessionUsers, open_sessions
 from echo_actors.claude.transcript import Transcript
 from echo_actors.models import Clock, OutcomeKind
 from echo_actors.state.records import SessionSnapshot
@@ -165,16 +167,16 @@ def register(config: Path, pid: int = 7, **fields: str) -> None:
 def test_a_cli_that_says_it_has_the_session_is_seen(tmp_path: Path) -> None:
     """And whether a person sits before it."""
     register(tmp_path)
-    assert session_user(SESSION, tmp_path, "run", OneProcess()) == SessionUser(7, terminal=True)
-    assert session_user(OTHER, tmp_path, "run", OneProcess()) is None
+    assert open_sessions(tmp_path, "run", OneProcess()).get(SESSION) == SessionUser(7, terminal=True)
+    assert open_sessions(tmp_path, "run", OneProcess()).get(OTHER) is None
 
 
 def test_what_a_cli_says_counts_more_than_how_it_was_started(tmp_path: Path) -> None:
     """A terminal may have gone on to another session."""
     register(tmp_path, sessionId=OTHER, entrypoint="sdk-cli")
     table = OneProcess(f"claude --resume {SESSION}")
-    assert session_user(SESSION, tmp_path, "run", table) is None
-    assert session_user(OTHER, tmp_path, "run", table) == SessionUser(7, terminal=False)
+    assert open_sessions(tmp_path, "run", table).get(SESSION) is None
+    assert open_sessions(tmp_path, "run", table).get(OTHER) == SessionUser(7, terminal=False)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_what_a_cli_says_counts_more_than_how_it_was_started(tmp_path: Path) -> 
 def test_what_a_killed_cli_left_is_nobody(tmp_path: Path, fields: dict[str, str], table: OneProcess) -> None:
     """It could not take its note back."""
     register(tmp_path, **fields)  # type: ignore[arg-type]  # a pid among the texts
-    assert session_user(SESSION, tmp_path, "run", table) is None
+    assert open_sessions(tmp_path, "run", table).get(SESSION) is None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_what_a_killed_cli_left_is_nobody(tmp_path: Path, fields: dict[str, str]
 )
 def test_a_cli_that_has_not_spoken_yet_is_seen_by_its_arguments(tmp_path: Path, arguments: str) -> None:
     """It says nothing of itself in its first second."""
-    assert session_user(SESSION, tmp_path, "run", OneProcess(arguments)) == SessionUser(7, terminal=False)
+    assert open_sessions(tmp_path, "run", OneProcess(arguments)).get(SESSION) == SessionUser(7, terminal=False)
 
 
 @pytest.mark.parametrize(
@@ -212,15 +214,46 @@ def test_a_cli_that_has_not_spoken_yet_is_seen_by_its_arguments(tmp_path: Path, 
 )
 def test_who_only_names_the_session_has_not_opened_it(tmp_path: Path, arguments: str) -> None:
     """A copy is another session; a terminal's server outlives what it started; text is text."""
-    assert session_user(SESSION, tmp_path, "run", OneProcess(arguments)) is None
+    assert open_sessions(tmp_path, "run", OneProcess(arguments)).get(SESSION) is None
+
+
+async def test_all_who_ask_during_a_look_share_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred starts at once need no hundred looks; and nobody is told what was seen before he asked."""
+    looks, begun, go_on = 0, trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def look(*_: object) -> dict[str, SessionUser]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            token.run_sync_soon(begun.set)
+            go_on.wait(10)
+            return {}
+        return {SESSION: SessionUser(7, terminal=True)}
+
+    monkeypatch.setattr("echo_actors.claude.session_users.open_sessions", look)
+    users, found = SessionUsers(tmp_path, "run"), []
+
+    async def ask() -> None:
+        found.append(await users.of(SESSION))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await begun.wait()
+        for _ in range(100):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    assert looks == 2
+    assert found == [None, *[SessionUser(7, terminal=True)] * 100]
 
 
 def test_the_engines_own_process_is_no_stranger(tmp_path: Path) -> None:
     """Another run's is."""
     register(tmp_path)
     table = OneProcess(environment_="HOME=/h\0ECHOACTORS_RUN=mine\0")
-    assert session_user(SESSION, tmp_path, "mine", table) is None
-    assert session_user(SESSION, tmp_path, "min", table) is not None
+    assert open_sessions(tmp_path, "mine", table).get(SESSION) is None
+    assert open_sessions(tmp_path, "min", table).get(SESSION) is not None
 
 
 # -- two engines

@@ -154,11 +154,18 @@ def test_the_total_clock_is_always_finite() -> None:
     assert Settings(idle_timeout=math.inf).idle_timeout == math.inf
 
 
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("name", sorted({*COUNTS} - {"spares"}))
 def test_a_count_is_at_least_one(name: str) -> None:
     """Nothing would ever run with none."""
     with pytest.raises(SettingsError, match=name):
         given(name, 0)
+
+
+def test_there_may_be_no_spares_but_not_fewer() -> None:
+    """They only make the first turn of a channel faster."""
+    assert given("spares", 0).spares == 0
+    with pytest.raises(SettingsError, match="spares must be at least 0"):
+        given("spares", -1)
 
 
 @pytest.mark.parametrize(

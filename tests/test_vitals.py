@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import trio
 from conftest import Host
 
 from echo_actors import Clock, TurnTimedOut
+from echo_actors.claude.process_table import ProcTable
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.vitals import OWN_SHARE, Vitals, _lives, _Sample
 
@@ -39,6 +42,25 @@ async def test_a_process_that_is_gone_is_no_sign_and_no_error() -> None:
     with trio.move_on_after(0.2):
         await vitals.watch(0.05)
     assert heard == []
+
+
+async def test_one_reading_of_the_process_table_serves_all_running_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are; and none is made while no turn runs."""
+    scans: list[int] = []
+    pids = ProcTable.pids
+
+    def counted(self: ProcTable) -> list[int]:
+        scans.append(1)
+        return pids(self)
+
+    me = Identity.of(os.getpid())
+    assert me is not None
+    watched = [(me, lambda: None)] * 20
+    monkeypatch.setattr(ProcTable, "pids", counted)
+    await Vitals(lambda: watched).look()
+    assert len(scans) == 1
+    await Vitals(list).look()
+    assert len(scans) == 1
 
 
 @pytest.mark.real_cli

@@ -20,6 +20,7 @@ from echo_actors.actors.runner import Spawn, TurnRunner
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop
+from echo_actors.errors import CLIFailed, CLINotFound
 from echo_actors.models import Outcome
 from echo_actors.state.records import Claim, StoredMessage
 
@@ -94,6 +95,25 @@ class ChannelActor:
                 yield self._owned()
         finally:
             self._visitors -= 1
+
+    async def prewarm(self) -> bool:
+        """Have the channel's process ready for its next turn, which waits for that; see ``Engine.prewarm``.
+
+        With a message in the mailbox or in a turn, that turn makes the process ready: this only says whether it is.
+        """
+        driver, timeout = self.services.driver, self.services.settings.start_timeout
+        if self._draining or self.runner.batch is not None or self.mailbox.depth:
+            await trio.lowlevel.checkpoint()
+            return driver.is_warm(self.channel)
+        reason = f"the start clock ran out after {timeout:g} s"
+        with trio.move_on_after(timeout):
+            try:
+                async with self.between_turns():
+                    return await driver.prewarm(self.session.request())
+            except (CLINotFound, CLIFailed) as error:
+                reason = str(error)
+        self.services.record("prewarm.failed", channel=self.channel, reason=reason)
+        return False
 
     async def end_unstarted(self, entry: Entry, outcome: Outcome) -> None:
         """Store and announce the end of a message that was taken out of the mailbox before it began."""

@@ -116,7 +116,7 @@ class TurnRunner:
         """The end that a message had in its session before it could be stored."""
         if entry.turn_id is None or entry.session_id is None:
             return None
-        request = turns.recall_request(entry, self.session, self.services)
+        request = turns.recall_request(entry, self.session)
         result = await self.services.driver.recall(request)
         return None if result is None else Verdict(kind=OutcomeKind.ANSWERED, result=result)
 
@@ -150,7 +150,7 @@ class TurnRunner:
     async def _run(self, batch: Batch) -> tuple[Verdict, set[str]]:
         """Run until the CLI says something final; give the verdict, and the uuids of what the CLI had begun."""
         services = self.services
-        request = await turns.request_for(batch, self.session, services)
+        request = await turns.request_for(batch, self.session)
         if self._early_stop is not None:
             if len(batch.entries) < len(batch.members):
                 # What is left was steered: the CLI may have it, and must not run it after its end.

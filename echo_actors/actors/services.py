@@ -12,7 +12,7 @@ from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Driver
+from echo_actors.claude.driver import Driver, Launch
 from echo_actors.settings import Settings
 from echo_actors.state.store import Store
 
@@ -35,7 +35,7 @@ class Services:
     """The rooms below the actors, and the two sources of chance: time and ids.
 
     Attributes:
-        working_dir: Where the CLI runs, as an absolute path.
+        launch: How a channel's CLI runs, with the default model.
     """
 
     settings: Settings
@@ -46,6 +46,6 @@ class Services:
     turn_slots: Slots
     gate: Gate
     persona: Persona
-    working_dir: Path
+    launch: Launch
     now: Callable[[], datetime]
     new_id: Callable[[], str]

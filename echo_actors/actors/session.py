@@ -7,6 +7,7 @@ import attrs
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.services import Services
 from echo_actors.actors.verdict import Verdict
+from echo_actors.claude.driver import Launch, SessionRequest
 from echo_actors.claude.failures import EMPTY
 from echo_actors.events import SessionChanged
 from echo_actors.models import OutcomeKind
@@ -41,7 +42,7 @@ class Session:
         if self.snapshot is not None and self.snapshot.session_id is not None:
             return self.snapshot.session_id
         if self._candidate is None:
-            self._candidate = self.services.new_id()
+            self._candidate = self.services.driver.new_session(self.channel, self.launch)
         return self._candidate
 
     def id_for(self, entry: Entry) -> str:
@@ -54,6 +55,17 @@ class Session:
     def model(self) -> str:
         """The model of the next turn."""
         return self.snapshot.model if self.snapshot is not None else self.services.settings.model
+
+    @property
+    def launch(self) -> Launch:
+        """How the CLI is to run for the next turn."""
+        return attrs.evolve(self.services.launch, model=self.model)
+
+    def request(self) -> SessionRequest:
+        """What a process for the next turn is asked for by."""
+        return SessionRequest(
+            channel=self.channel, session_id=self.session_id, established=self.established, launch=self.launch
+        )
 
     def base(self) -> SessionSnapshot:
         """The snapshot to build on, a new one for a new channel."""
@@ -80,7 +92,7 @@ class Session:
         snapshot = base.after_turn(result.spent, session_id=session_id, messages=answered, now=self.services.now())
         return attrs.evolve(
             snapshot,
-            working_dir=str(self.services.working_dir),
+            working_dir=str(self.services.launch.working_dir),
             persona_hash=self.services.persona.digest if answered else snapshot.persona_hash,
         )
 

@@ -13,20 +13,20 @@ from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Verdict
 from echo_actors.audit import text_fields
-from echo_actors.claude.driver import Launch, TurnRequest, TurnResult
+from echo_actors.claude.driver import TurnRequest, TurnResult
 from echo_actors.events import Event, ToolFinished, ToolStarted, TurnStarted
 from echo_actors.models import Clock, Outcome, Reply
 from echo_actors.settings import Settings
 
 
-async def request_for(batch: Batch, session: Session, services: Services) -> TurnRequest:
+async def request_for(batch: Batch, session: Session) -> TurnRequest:
     """The request that runs a turn's messages in the channel's session."""
-    return _request((batch.turn_id, session.session_id), await batch.content(), session, services)
+    return _request((batch.turn_id, session.session_id), await batch.content(), session)
 
 
-def recall_request(entry: Entry, session: Session, services: Services) -> TurnRequest:
+def recall_request(entry: Entry, session: Session) -> TurnRequest:
     """The request that a message was last run by, as far as finding its answer needs it."""
-    return _request((entry.turn_id or "", entry.session_id or ""), "", session, services)
+    return _request((entry.turn_id or "", entry.session_id or ""), "", session)
 
 
 def uuid_for(entries: list[Entry], new_id: Callable[[], str]) -> str:
@@ -45,8 +45,7 @@ def uuid_for(entries: list[Entry], new_id: Callable[[], str]) -> str:
     return own if first.recovered and first.turn_id == own else new_id()
 
 
-def _request(ids: tuple[str, str], content: str, session: Session, services: Services) -> TurnRequest:
-    settings = services.settings
+def _request(ids: tuple[str, str], content: str, session: Session) -> TurnRequest:
     turn_id, session_id = ids
     return TurnRequest(
         channel=session.channel,
@@ -54,15 +53,7 @@ def _request(ids: tuple[str, str], content: str, session: Session, services: Ser
         content=content,
         session_id=session_id,
         established=session.established,
-        launch=Launch(
-            model=session.model,
-            working_dir=services.working_dir,
-            allowed_tools=settings.tools,
-            permission_mode=settings.permission_mode,
-            prompt_file=services.persona.file,
-            partial_messages=settings.stream_deltas,
-            extra_arguments=settings.cli_arguments,
-        ),
+        launch=session.launch,
     )
 
 

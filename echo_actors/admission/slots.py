@@ -39,6 +39,11 @@ class Slots:
         return self._limiter.borrowed_tokens
 
     @property
+    def free(self) -> int:
+        """How many could be held at once, without a wait."""
+        return int(self._limiter.available_tokens)
+
+    @property
     def waiting(self) -> int:
         """How many holders-to-be wait now."""
         return self._limiter.statistics().tasks_waiting

@@ -19,7 +19,7 @@ from echo_actors.models import Block, Spent
 
 @attrs.frozen(kw_only=True)
 class Launch:
-    """How a channel's CLI is to run. A warm process serves a turn whose launch differs in nothing but the model."""
+    """How a channel's CLI is to run."""
 
     model: str
     working_dir: Path
@@ -29,23 +29,36 @@ class Launch:
     partial_messages: bool = True
     extra_arguments: tuple[str, ...] = ()
 
+    def serves(self, other: Launch) -> bool:
+        """Whether a process launched like this can run like the other: all but the model is settled at the start."""
+        return attrs.evolve(self, model=other.model) == other
+
 
 @attrs.frozen(kw_only=True)
-class TurnRequest:
+class SessionRequest:
+    """A session that a channel needs a process for.
+
+    Attributes:
+        established: Whether the session has had a turn before; a missing transcript is then a loss.
+    """
+
+    channel: str
+    session_id: str
+    established: bool
+    launch: Launch
+
+
+@attrs.frozen(kw_only=True)
+class TurnRequest(SessionRequest):
     """One turn to run.
 
     Attributes:
         turn_id: The uuid of the message as the CLI sees it, its key for "already done".
         content: The text as the model shall see it, fenced if need be.
-        established: Whether the session has had a turn before; a missing transcript is then a loss.
     """
 
-    channel: str
     turn_id: str
     content: str
-    session_id: str
-    established: bool
-    launch: Launch
 
 
 class Phase(enum.Enum):
@@ -104,6 +117,23 @@ class SessionLost(CLIFailed):
 
 class Driver(Protocol):
     """Runs turns, one at a time per channel."""
+
+    def new_session(self, channel: str, launch: Launch) -> str:
+        """The id for the channel's new session: that of a process which is ready for one, else a fresh uuid."""
+
+    async def prewarm(self, request: SessionRequest) -> bool:
+        """Have the channel's process ready, so that its next turn need not wait for one; False when there is no room.
+
+        No turn of the channel may start meanwhile. When cancelled, it ends what it had begun to start.
+
+        Raises:
+            CLINotFound: There is no usable CLI.
+            CLIFailed: The CLI did not start, or somebody else has the session open.
+            SessionLost: The session cannot be resumed.
+        """
+
+    def is_warm(self, channel: str) -> bool:
+        """Whether the channel has a process that is ready for a turn, or in one."""
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run one turn to its end.

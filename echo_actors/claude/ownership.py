@@ -7,7 +7,6 @@ terminal meanwhile is seen only before the next start.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
@@ -16,8 +15,7 @@ import trio
 from echo_actors.audit import Record
 from echo_actors.claude.driver import Phase, TurnListener, TurnRequest
 from echo_actors.claude.session_lock import Holder, SessionLock, lock_session
-from echo_actors.claude.session_users import SessionUser, session_user
-from echo_actors.claude.transcript import config_dir
+from echo_actors.claude.session_users import SessionUser, SessionUsers
 from echo_actors.errors import CLIFailed
 from echo_actors.events import Retrying
 from echo_actors.models import SessionConflict
@@ -31,15 +29,15 @@ class Ownership:
     """Owns sessions for one engine.
 
     Attributes:
-        run_id: The engine's run.
         conflict: What to do about a session that somebody else has.
-        environment: What the CLI gets; it says where the CLI keeps its sessions.
+        users: Finds the CLIs of others.
+        config: Where the CLI keeps its sessions.
     """
 
-    run_id: str
     conflict: SessionConflict
     record: Record
-    environment: Mapping[str, str]
+    users: SessionUsers
+    config: Path
 
     async def own(self, request: TurnRequest, listener: TurnListener) -> SessionLock:
         """Own the session of a request, or the new one that its copy is to become.
@@ -51,7 +49,7 @@ class Ownership:
         """
         told = ""
         while True:
-            taken = await trio.to_thread.run_sync(self._try, request.session_id)
+            taken = await self.take(request.session_id)
             if isinstance(taken, SessionLock):
                 return taken
             if str(taken) != told:
@@ -61,32 +59,47 @@ class Ownership:
                 case SessionConflict.FAIL:
                     raise CLIFailed(f"session {request.session_id} is in use by {taken}")
                 case SessionConflict.FORK:
-                    return await self._fork(request)
+                    lock = await self.own_new()
+                    self.record(
+                        "session.forked",
+                        channel=request.channel,
+                        session=lock.session_id,
+                        previous=request.session_id,
+                    )
+                    return lock
                 case SessionConflict.WAIT:
                     await trio.sleep(POLL)
 
-    def _try(self, session_id: str) -> SessionLock | Holder | SessionUser:
-        """Own a session, or say who has it."""
-        config = self._config()
-        taken = lock_session(session_id, config)
+    async def take(self, session_id: str) -> SessionLock | Holder | SessionUser:
+        """Own a session, or say who has it.
+
+        Raises:
+            CLIFailed: It cannot be locked, or there is no telling who has it.
+        """
+        taken = await trio.to_thread.run_sync(lock_session, session_id, self.config)
         if isinstance(taken, Holder):
             return taken
+        user: SessionUser | None = None
+        seen = False
         try:
-            user = session_user(session_id, config, self.run_id)
+            user = await self.users.of(session_id)
+            seen = True
         except OSError as problem:
-            taken.release()
             raise CLIFailed(f"whether session {session_id} is in use cannot be seen: {problem}") from problem
-        if user is None:
-            return taken
-        taken.release()
-        return user
+        finally:
+            if user is not None or not seen:
+                taken.release()
+        return user or taken
 
-    async def _fork(self, request: TurnRequest) -> SessionLock:
-        """Own a new session."""
-        lock = await trio.to_thread.run_sync(lock_session, str(uuid.uuid4()), self._config())
+    async def own_new(self) -> SessionLock:
+        """Own a new session.
+
+        Raises:
+            CLIFailed: It cannot be locked.
+        """
+        lock = await trio.to_thread.run_sync(lock_session, str(uuid.uuid4()), self.config)
         if isinstance(lock, Holder):
             raise CLIFailed(f"a new session is already in use by {lock}")
-        self.record("session.forked", channel=request.channel, session=lock.session_id, previous=request.session_id)
         return lock
 
     def _tell(self, request: TurnRequest, listener: TurnListener, holder: str) -> None:
@@ -103,6 +116,3 @@ class Ownership:
             listener.on_event(
                 Retrying(channel=request.channel, turn_id=request.turn_id, reason=reason, attempt=1, delay=POLL)
             )
-
-    def _config(self) -> Path:
-        return config_dir(self.environment)

@@ -4,19 +4,19 @@ A pid alone names nobody: it is used again. An identity is the pid with the proc
 found in two ways, because neither suffices: below it in the tree, until a parent in between ends, and by the mark in
 its environment, unless a tool cleared that.
 
-Every function here reads the process table and returns at once, in about 1 ms for each hundred processes.
+Everything here reads the process table and returns at once, in about 1 ms for each hundred processes. Whoever asks
+about many processes takes one ``Scan`` for all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
-from echo_actors.claude.process_table import TABLE, ProcessTable, rows
+from echo_actors.claude.process_table import TABLE, ProcessRow, ProcessTable, rows
 
 
 @attrs.frozen
@@ -47,19 +47,50 @@ class Identity:
         return False
 
 
+@attrs.frozen
+class Scan:
+    """One reading of the whole table, which answers for any number of trees."""
+
+    _table: ProcessTable = attrs.field(repr=False)
+    _rows: Mapping[int, ProcessRow] = attrs.field(repr=False)
+    _children: Mapping[int, list[ProcessRow]] = attrs.field(repr=False)
+
+    @classmethod
+    def take(cls, table: ProcessTable = TABLE) -> Scan:
+        """Read every process."""
+        by_pid: dict[int, ProcessRow] = {}
+        children: dict[int, list[ProcessRow]] = {}
+        for row in rows(table):
+            by_pid[row.pid] = row
+            children.setdefault(row.parent, []).append(row)
+        return cls(table, by_pid, children)
+
+    def below(self, *pids: int) -> list[ProcessRow]:
+        """What runs below these processes in the tree, without themselves."""
+        found: dict[int, ProcessRow] = {}
+        parents = list(pids)
+        while parents:
+            new = [row for row in self._children.get(parents.pop(), ()) if row.pid not in found]
+            found |= {row.pid: row for row in new}
+            parents += [row.pid for row in new]
+        return [row for row in found.values() if not row.zombie]
+
+    def cpu_seconds(self, identity: Identity) -> float:
+        """What a process used, and those that it waited for; one that is gone used nothing."""
+        row = self._rows.get(identity.pid)
+        return row.cpu_seconds if row is not None and row.started == identity.started else 0.0
+
+    def resident_bytes(self, pid: int) -> int:
+        """The private memory of a process and of all below it.
+
+        On Linux that is RSS less shared pages, elsewhere USS; what CLIs share, their binary, is in neither.
+        """
+        return sum(map(self._table.private_bytes, {pid, *(row.pid for row in self.below(pid))}))
+
+
 def descendants(*pids: int, table: ProcessTable = TABLE) -> set[Identity]:
     """Return what runs below these processes in the tree, without themselves."""
-    children = defaultdict(list)
-    for row in rows(table):
-        children[row.parent].append(row)
-    found: set[Identity] = set()
-    parents = list(pids)
-    while parents:
-        for row in children.pop(parents.pop(), ()):
-            parents.append(row.pid)
-            if not row.zombie:
-                found.add(Identity(row.pid, row.started, table))
-    return found
+    return {Identity(row.pid, row.started, table) for row in Scan.take(table).below(*pids)}
 
 
 def marked(variables: Mapping[str, str], *, table: ProcessTable = TABLE) -> set[Identity]:
@@ -73,18 +104,3 @@ def marked(variables: Mapping[str, str], *, table: ProcessTable = TABLE) -> set[
             if identity is not None and identity.alive():
                 found.add(identity)
     return found
-
-
-def cpu_seconds(identities: Iterable[Identity], *, table: ProcessTable = TABLE) -> float:
-    """Return what these processes used, and those they waited for; ones that are gone count nothing."""
-    used = ((identity, table.row(identity.pid)) for identity in identities)
-    return sum(row.cpu_seconds for identity, row in used if row is not None and row.started == identity.started)
-
-
-def resident_bytes(pid: int, *, table: ProcessTable = TABLE) -> int:
-    """Return the private memory of a process and all below it.
-
-    On Linux that is RSS less shared pages, elsewhere USS; what CLIs share, their binary, is in neither.
-    """
-    tree = {pid, *(identity.pid for identity in descendants(pid, table=table))}
-    return sum(table.private_bytes(each) for each in tree)

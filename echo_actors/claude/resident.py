@@ -19,6 +19,7 @@ from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
+from echo_actors.events import Event
 
 _SESSION_LOST = "No conversation found with session ID"
 
@@ -31,16 +32,36 @@ class _Question:
     response: dict[str, Any] = attrs.Factory(dict)
 
 
+class Silence:
+    """The listener of a process that is got ready while no turn runs."""
+
+    def on_phase(self, phase: Phase) -> None:
+        """No clock follows it."""
+
+    def on_life(self) -> None:
+        """Nobody doubts it."""
+
+    def on_begun(self, uuid: str) -> None:
+        """It has no message."""
+
+    def on_event(self, event: Event) -> None:
+        """Nobody listens."""
+
+
 @attrs.define(eq=False)
 class Resident:
     """One process and the conversation in it.
 
     Attributes:
+        channel: Whose it is; empty while it is a spare.
         launch: How it was started; its model follows ``set_model``.
-        listener: Of the running turn; None between turns.
+        listener: Of the running turn, or ``Silence`` while it is got ready; None when it is idle.
         last_used: When its last turn ended, on trio's clock.
         failure: Why it can be used no more.
         lock: The session's, held until the process is gone.
+        fresh: Whether it was started for a new session and has had no message yet.
+        memory: The private bytes of its process tree when they were last measured.
+        muted: Nothing that it still says reaches anybody: it is on its way out.
     """
 
     channel: str
@@ -51,19 +72,21 @@ class Resident:
     last_used: float = 0.0
     failure: CLIFailed | None = None
     lock: SessionLock | None = None
+    fresh: bool = False
+    memory: int = 0
+    muted: bool = False
     _results: dict[str, TurnResult] = attrs.Factory(dict)
     _questions: dict[str, _Question] = attrs.Factory(dict)
     _interrupt_wanted: bool = False
     _interrupted: bool = False
     _spoke: bool = False
-    _muted: bool = False
     _news: trio.Event = attrs.Factory(trio.Event)
 
     # -- what the process tells
 
     def on_frame(self, frame: Frame | BadLine) -> None:
         """Take a frame: events go to the listener, results to the waiting turn."""
-        if self._muted:
+        if self.muted:
             return
         self._spoke = True
         if isinstance(frame, dict) and frame.get("type") == "control_response":
@@ -98,6 +121,16 @@ class Resident:
         """Whether it can take another message."""
         return self.failure is None and self.process is not None and not self.process.ending
 
+    @property
+    def spare(self) -> bool:
+        """Whether it waits for a channel."""
+        return not self.channel
+
+    @property
+    def dispensable(self) -> bool:
+        """Whether it may be ended: no turn runs on it, and no work goes on in its background."""
+        return self.listener is None and not (self.usable and self.machine.background_tasks)
+
     def knows(self, uuid_: str) -> bool:
         """Whether a message was written and its result has not been taken."""
         return uuid_ in self._results or self.machine.expects(uuid_)
@@ -123,6 +156,7 @@ class Resident:
             }
         )
         self.machine.sent(uuid_)
+        self.fresh = False
 
     async def first_frame(self) -> None:
         """Wait until the CLI has said anything at all.
@@ -132,6 +166,15 @@ class Resident:
         """
         while not self._spoke:
             await self._wait()
+
+    async def initialize(self) -> None:
+        """Wait until the CLI has answered at all: then its start is over, and its first turn is fast.
+
+        Raises:
+            CLIFailed: It ended instead.
+        """
+        # An old one may refuse the request; it is up all the same.
+        await self._answer(self._ask("initialize"))
 
     async def result(self, uuid_: str) -> TurnResult:
         """Wait for the result that names a message.
@@ -151,11 +194,9 @@ class Resident:
         Raises:
             CLIFailed: The CLI refused, or ended.
         """
-        question = self._ask("set_model", model=model)
-        while not question.answered.is_set():
-            await self._wait()
-        if question.response.get("subtype") != "success":
-            raise CLIFailed(f"the CLI refused the model {model!r}: {question.response.get('error')}")
+        response = await self._answer(self._ask("set_model", model=model))
+        if response.get("subtype") != "success":
+            raise CLIFailed(f"the CLI refused the model {model!r}: {response.get('error')}")
         self.launch = attrs.evolve(self.launch, model=model)
 
     def interrupt(self) -> None:
@@ -185,9 +226,14 @@ class Resident:
         self.listener, self.last_used = None, now
         self._interrupt_wanted = self._interrupted = False
 
+    def bind(self, channel: str, now: float) -> None:
+        """The spare is the channel's from now on."""
+        self.channel = self.machine.channel = channel
+        self.last_used = now
+
     def mute(self) -> None:
         """Nothing that the process still says shall reach anybody."""
-        self._muted, self.listener = True, None
+        self.muted, self.listener = True, None
 
     # -- within
 
@@ -202,6 +248,11 @@ class Resident:
         request = {"subtype": subtype, **fields}
         self._process().send({"type": "control_request", "request_id": request_id, "request": request})
         return question
+
+    async def _answer(self, question: _Question) -> dict[str, Any]:
+        while not question.answered.is_set():
+            await self._wait()
+        return question.response
 
     def _on_answer(self, frame: Frame) -> None:
         response = frame.get("response")

@@ -9,28 +9,40 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
+from echo_actors.claude.driver import Launch
 from echo_actors.claude.process import CLIProcess
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.resident import Resident
 
+IDLE_LOOK = 5.0
+"""The most seconds between looks at who has been idle for long."""
+
 
 @attrs.define(eq=False)
 class Roster:
-    """The residents by channel, and those that are on their way out.
+    """The residents by channel, the spares, and those that are on their way out.
 
     Attributes:
         room: How many processes there may be, those that are ending included.
         patience: Seconds of idleness after which a process ends; infinite keeps it.
         nursery: Where those that hibernate are ended.
+        spares: Those that wait for a channel, and one that is being started, the oldest first.
+        spare_start: The start of that one; cancelled when somebody else needs its place.
+        on_change: Called when there may be room that was not there before, or a process has died.
     """
 
     room: int
     patience: float
     record: Record
     nursery: trio.Nursery
+    spares: list[Resident] = attrs.field(factory=list, init=False)
+    spare_start: trio.CancelScope | None = attrs.field(default=None, init=False)
+    on_change: Callable[[], None] = attrs.field(default=lambda: None, init=False)
     _residents: dict[str, Resident] = attrs.field(factory=dict, init=False)
     _ending: dict[str, set[CLIProcess]] = attrs.field(factory=dict, init=False)
     _places: trio.CapacityLimiter = attrs.field(init=False)
+    _placed: set[Resident] = attrs.field(factory=set, init=False)
+    _waiting: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the places."""
@@ -43,6 +55,10 @@ class Roster:
     def pids(self) -> dict[str, int]:
         """The process ids by channel."""
         return {name: each.process.pid for name, each in self._residents.items() if each.process is not None}
+
+    def everyone(self) -> list[Resident]:
+        """All residents, spares among them, but none that is on its way out."""
+        return [*self.spares, *self._residents.values()]
 
     def watched(self) -> Iterator[tuple[Identity, Callable[[], None]]]:
         """The processes of running turns, and who is told when one shows life."""
@@ -58,27 +74,109 @@ class Roster:
             await process.ended.wait()
 
     async def admit(self, resident: Resident) -> None:
-        """Wait for a place, and take it; an idle resident hibernates for it.
+        """Wait for a place, and take it; a spare or an idle resident goes for it.
 
         It is known by its channel at once, so that an interrupt finds it; whoever admits it lets it go.
         """
         self._residents[resident.channel] = resident
-        if self._places.available_tokens < 1:
-            self._hibernate_one()
-        await self._places.acquire_on_behalf_of(resident)
+        if not self.has_free_place():
+            self._free_one()
+        self._waiting += 1
+        try:
+            await self._places.acquire_on_behalf_of(resident)
+        finally:
+            self._waiting -= 1
+        self._placed.add(resident)
+
+    def admit_spare(self, spare: Resident, start: trio.CancelScope) -> bool:
+        """Take a place for a spare that is about to start; False when there is none that nobody waits for."""
+        if not self.has_free_place():
+            return False
+        self._places.acquire_on_behalf_of_nowait(spare)
+        self._placed.add(spare)
+        self.spares.append(spare)
+        self.spare_start = start
+        return True
+
+    def claim(self, channel: str, launch: Launch) -> Resident | None:
+        """Make a spare that is ready, and can run like this, the channel's resident; None when there is none."""
+        for spare in self.spares:
+            if spare.listener is None and spare.usable and spare.launch.serves(launch):
+                self.spares.remove(spare)
+                spare.bind(channel, trio.current_time())
+                self._residents[channel] = spare
+                return spare
+        return None
 
     def vacate(self, resident: Resident) -> None:
         """Give the resident's place and session back; its process is gone, or never came. Harmless when repeated."""
         if resident.lock is not None:
             resident.lock.release()
-        if resident in self._places.statistics().borrowers:
+        if resident in self._placed:
+            self._placed.remove(resident)
             self._places.release_on_behalf_of(resident)
+        self.on_change()
+
+    def has_free_place(self) -> bool:
+        """Whether there is a place that nobody waits for."""
+        return self._places.available_tokens > 0 and not self._waiting
+
+    def can_make_room(self) -> bool:
+        """Whether a place is free, or would be if a spare or an idle resident went."""
+        return self.has_free_place() or bool(self.dispensable()) or self.spare_start is not None
 
     # -- going
 
     async def let_go(self, resident: Resident, reason: str, *, hurry: bool = False) -> None:
         """End a process and all that it started; bounded, and not to be cancelled."""
-        self._part_with(resident)
+        if self._part_with(resident):
+            await self._end(resident, reason, hurry=hurry)
+        elif resident.process is not None:
+            await resident.process.stop(reason, hurry=hurry)
+
+    async def let_all_go(self, reason: str) -> None:
+        """End every process."""
+        async with trio.open_nursery() as nursery:
+            for resident in self.everyone():
+                nursery.start_soon(self.let_go, resident, reason)
+
+    def hibernate(self, resident: Resident, reason: str) -> None:
+        """End a process in the background."""
+        if self._part_with(resident):
+            self.nursery.start_soon(self._end, resident, reason)
+
+    def make_room(self) -> None:
+        """Let one go if somebody waits for a place."""
+        if self._waiting:
+            self._free_one()
+
+    async def hibernate_idle(self) -> None:
+        """End processes that were idle for long, or died; never returns."""
+        while True:
+            before = trio.current_time() - self.patience
+            for resident in self.dispensable():
+                if resident.spare:
+                    continue  # they are there to be idle, and looked after by those who want them
+                if resident.last_used <= before or not resident.usable:
+                    self.hibernate(resident, "hibernated: idle")
+            self.make_room()
+            await trio.sleep(min(self.patience / 4, IDLE_LOOK))
+
+    def dispensable(self) -> list[Resident]:
+        """Those that may be ended, in the order in which they should be: spares, then the least recently used."""
+        idle = [each for each in self.everyone() if each.dispensable]
+        return sorted(idle, key=lambda each: -math.inf if each.spare else each.last_used)
+
+    def _free_one(self) -> None:
+        if self.spare_start is not None:
+            self.spare_start.cancel()
+            self.spare_start = None
+            return
+        first = next(iter(self.dispensable()), None)
+        if first is not None:
+            self.hibernate(first, "hibernated: another channel needs the room")
+
+    async def _end(self, resident: Resident, reason: str, *, hurry: bool = False) -> None:
         if resident.process is None:
             self.vacate(resident)
             return
@@ -93,6 +191,7 @@ class Roster:
             channel=resident.channel,
             process=resident.process.mark.process_id,
             pid=resident.process.pid,
+            spare=resident.spare,
             reason=reason,
             how=report.how,
             exit_code=report.exit_code,
@@ -100,46 +199,18 @@ class Roster:
             seconds=report.seconds,
         )
 
-    async def let_all_go(self, reason: str) -> None:
-        """End every process."""
-        async with trio.open_nursery() as nursery:
-            for resident in list(self._residents.values()):
-                nursery.start_soon(self.let_go, resident, reason)
-
-    def make_room(self) -> None:
-        """Let an idle one hibernate if somebody waits for a place."""
-        if self._places.statistics().tasks_waiting:
-            self._hibernate_one()
-
-    async def hibernate_idle(self) -> None:
-        """End processes that were idle for long; never returns unless idle processes are kept for ever."""
-        while math.isfinite(self.patience):
-            before = trio.current_time() - self.patience
-            for resident in self._idle():
-                long_idle = resident.last_used <= before and not resident.machine.background_tasks
-                if long_idle or not resident.usable:
-                    self._hibernate(resident, "idle")
-            await trio.sleep(min(self.patience / 4, 5.0))
-
-    def _idle(self) -> list[Resident]:
-        return [each for each in self._residents.values() if each.listener is None]
-
-    def _hibernate_one(self) -> None:
-        oldest = min(self._idle(), key=lambda each: each.last_used, default=None)
-        if oldest is not None:
-            self._hibernate(oldest, "another channel needs the room")
-
-    def _hibernate(self, resident: Resident, why: str) -> None:
-        self._part_with(resident)
-        self.nursery.start_soon(self.let_go, resident, f"hibernated: {why}")
-
-    def _part_with(self, resident: Resident) -> None:
-        """From now on the resident serves nobody; whoever calls this also lets it go."""
+    def _part_with(self, resident: Resident) -> bool:
+        """From now on the resident serves nobody; whoever is told True ends it, others are too late for that."""
+        if resident.muted:
+            return False
         resident.mute()
         if self._residents.get(resident.channel) is resident:
             del self._residents[resident.channel]
+        if resident in self.spares:
+            self.spares.remove(resident)
         if resident.process is not None:
             self._ending.setdefault(resident.channel, set()).add(resident.process)
+        return True
 
     def _forget(self, channel: str, process: CLIProcess) -> None:
         ending = self._ending.get(channel, set())

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import orjson
+import trio
 
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_table import TABLE, ProcessTable
@@ -38,23 +39,51 @@ class SessionUser:
         return f"{'a terminal' if self.terminal else 'another program'} (process {self.pid})"
 
 
-def session_user(session_id: str, config: Path, run_id: str, table: ProcessTable = TABLE) -> SessionUser | None:
-    """A CLI that has a session open, if there is one.
+def open_sessions(config: Path, run_id: str, table: ProcessTable = TABLE) -> dict[str, SessionUser]:
+    """The CLIs that have a session open, by the session.
 
     Args:
-        session_id: The conversation's id.
         config: The CLI's configuration directory.
         run_id: The engine's own run, whose processes do not count.
         table: The machine's processes.
     """
     registered = dict(_registered(config, table))
     own = os.fsencode(f"\0{RUN_VARIABLE}={run_id}\0")
+    found: dict[str, SessionUser] = {}
     for pid in table.pids():
         entry = registered.get(pid)
-        opened = _names(table.arguments(pid), session_id) if entry is None else entry.get("sessionId") == session_id
-        if opened and own not in b"\0" + table.environment(pid):
-            return SessionUser(pid, entry is not None and entry.get("entrypoint") == "cli")
-    return None
+        named = _named(table.arguments(pid)) if entry is None else {str(entry.get("sessionId"))}
+        if named and own not in b"\0" + table.environment(pid):
+            user = SessionUser(pid, entry is not None and entry.get("entrypoint") == "cli")
+            found |= dict.fromkeys(named, user)
+    return found
+
+
+@attrs.define(eq=False)
+class SessionUsers:
+    """Looks for them; all who ask while a look goes on share the next one."""
+
+    config: Path
+    run_id: str
+    _looking: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    _begun: int = attrs.field(default=0, init=False)
+    _done: int = attrs.field(default=0, init=False)
+    _found: dict[str, SessionUser] = attrs.field(factory=dict, init=False)
+
+    async def of(self, session_id: str) -> SessionUser | None:
+        """A CLI that has a session open, if there is one, by a look that begins after this call.
+
+        Raises:
+            OSError: There is no descriptor left to look with.
+        """
+        wanted = self._begun + 1
+        async with self._looking:
+            if self._done < wanted:
+                self._begun += 1
+                number = self._begun
+                self._found = await trio.to_thread.run_sync(open_sessions, self.config, self.run_id)
+                self._done = number
+        return self._found.get(session_id)
 
 
 def _registered(config: Path, table: ProcessTable) -> list[tuple[int, dict[str, Any]]]:
@@ -75,12 +104,14 @@ def _registered(config: Path, table: ProcessTable) -> list[tuple[int, dict[str, 
     return found
 
 
-def _names(arguments: bytes, session_id: str) -> bool:
-    """Whether these are the arguments of a CLI that was told to open the session itself, not a copy of it."""
-    if session_id.encode() not in arguments:
-        return False
+def _named(arguments: bytes) -> set[str]:
+    """The session that a CLI with these arguments was told to open itself, not as a copy."""
+    if b"claude" not in arguments and b"cli.js" not in arguments:
+        return set()
     given = [os.fsdecode(each) for each in arguments.split(b"\0")]
     program = any(Path(each).name.startswith("claude") or Path(each).name == "cli.js" for each in given[:2])
-    named = any(option in _NAMING and value == session_id for option, value in itertools.pairwise(given))
-    joined = any(f"{option}={session_id}" in given for option in _NAMING)
-    return program and (named or joined) and "--fork-session" not in given
+    if not program or "--fork-session" in given:
+        return set()
+    apart = {value for option, value in itertools.pairwise(given) if option in _NAMING}
+    joined = {value for option, found, value in (each.partition("=") for each in given) if found and option in _NAMING}
+    return apart | joined

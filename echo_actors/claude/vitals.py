@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import attrs
 import trio
 
-from echo_actors.claude.process_tree import Identity, cpu_seconds, descendants
+from echo_actors.claude.process_tree import Identity, Scan
 
 OWN_SHARE = 0.2
 """The share of a core above which the CLI's own CPU time is a sign of life."""
@@ -39,21 +39,29 @@ class Vitals:
         """Look every so many seconds, for ever."""
         while True:
             await trio.sleep(interval)
-            watched = list(self.watched())
-            now = trio.current_time()
-            try:
-                samples = await trio.to_thread.run_sync(_look, [identity for identity, _ in watched], now)
-            except (OSError, RuntimeError):
-                # No descriptor or no thread is left for it. The clocks go on; the next look may succeed.
-                continue
-            for identity, on_life in watched:
-                if _lives(self._before.get(identity), samples[identity]):
-                    on_life()
-            self._before = samples
+            await self.look()
+
+    async def look(self) -> None:
+        """Compare with the last look; one reading of the process table serves all processes."""
+        watched = list(self.watched())
+        now = trio.current_time()
+        try:
+            samples = await trio.to_thread.run_sync(_look, [each for each, _ in watched], now) if watched else {}
+        except (OSError, RuntimeError):
+            # No descriptor or no thread is left for it. The clocks go on; the next look may succeed.
+            return
+        for identity, on_life in watched:
+            if _lives(self._before.get(identity), samples[identity]):
+                on_life()
+        self._before = samples
 
 
 def _look(identities: list[Identity], now: float) -> dict[Identity, _Sample]:
-    return {each: _Sample(now, cpu_seconds([each]), cpu_seconds(descendants(each.pid))) for each in identities}
+    scan = Scan.take()
+    return {
+        each: _Sample(now, scan.cpu_seconds(each), sum(row.cpu_seconds for row in scan.below(each.pid)))
+        for each in identities
+    }
 
 
 def _lives(before: _Sample | None, after: _Sample) -> bool:

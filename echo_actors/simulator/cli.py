@@ -20,6 +20,7 @@ before the message is started
 ``[[stray-result]]``            a result that names an unknown message; ``[[stray-result bare]]`` names none
 ``[[session-id UUID]]``         every frame from now on names this session; the transcript stays where it was
 before the answer
+``[[background N]]``            says that N tasks run in the background
 ``[[bad-json]]``                a broken line before the answer
 ``[[bad-utf8]]``                a tool result with invalid bytes within its string
 ``[[big-line N]]``              a tool result of N MiB on one line

@@ -16,13 +16,14 @@ Give it a function to script the answers::
 from __future__ import annotations
 
 import inspect
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence
 from typing import TypeAlias
 
 import attrs
 import trio
 
-from echo_actors.claude.driver import Phase, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import Launch, Phase, SessionRequest, TurnListener, TurnRequest, TurnResult
 from echo_actors.events import BlockFinished
 from echo_actors.models import Block, Spent, Usage
 
@@ -65,6 +66,7 @@ class InstantDriver:
         steered: Messages that were given to a running turn: channel, uuid, content.
         recorded: What ``recall`` finds, by the uuid of the request: answers of an earlier run of the program.
         retired: Channels whose process was to end, each with the reason.
+        prewarmed: Requests for a process ahead of a turn.
     """
 
     answer: Callable[[TurnRequest], Answer | Awaitable[Answer]] = echo
@@ -73,12 +75,27 @@ class InstantDriver:
     steered: list[tuple[str, str, str]] = attrs.Factory(list)
     recorded: Mapping[str, TurnResult] = attrs.Factory(dict)
     retired: list[tuple[str, str]] = attrs.Factory(list)
+    prewarmed: list[SessionRequest] = attrs.Factory(list)
     _running: dict[str, _Turn] = attrs.Factory(dict)
 
     @property
     def running(self) -> frozenset[str]:
         """The channels whose turn is running."""
         return frozenset(self._running)
+
+    def new_session(self, channel: str, launch: Launch) -> str:  # noqa: ARG002 - one is as good as another
+        """A fresh uuid."""
+        return str(uuid.uuid4())
+
+    async def prewarm(self, request: SessionRequest) -> bool:
+        """Note it; there is no process to start."""
+        self.prewarmed.append(request)
+        await trio.lowlevel.checkpoint()
+        return True
+
+    def is_warm(self, channel: str) -> bool:  # noqa: ARG002 - as above
+        """Always: there is no process to wait for."""
+        return True
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Give the request's answer, with an event for each of its blocks.

@@ -6,13 +6,14 @@ killed, the transcripts, is in ``Conversations``: give them to the next driver t
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Literal
 
 import attrs
 import trio
 
-from echo_actors.claude.driver import Phase, SessionLost, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import Launch, Phase, SessionLost, SessionRequest, TurnListener, TurnRequest, TurnResult
 from echo_actors.errors import CLIFailed
 from echo_actors.models import Block, Spent, Usage
 
@@ -89,6 +90,19 @@ class PuppetDriver:
     running: dict[str, PuppetTurn] = attrs.Factory(dict)
     stayed: set[str] = attrs.Factory(set)
     _queued: dict[str, dict[str, str]] = attrs.Factory(dict)
+
+    def new_session(self, channel: str, launch: Launch) -> str:  # noqa: ARG002 - one is as good as another
+        """A fresh uuid."""
+        return str(uuid.uuid4())
+
+    async def prewarm(self, request: SessionRequest) -> bool:  # noqa: ARG002 - as above
+        """Do nothing: there is no process to start."""
+        await trio.lowlevel.checkpoint()
+        return True
+
+    def is_warm(self, channel: str) -> bool:  # noqa: ARG002 - as above
+        """Always: there is no process to wait for."""
+        return True
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run until a decision has come.

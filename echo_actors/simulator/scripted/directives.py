@@ -187,6 +187,11 @@ def _unknown_frame(turn: Turn, _: str) -> None:
     turn.stage.emit(line({"type": "novelty", "payload": {"n": 1}, "uuid": turn.stage.frames.uuid()}))
 
 
+def _background(turn: Turn, count: str) -> None:
+    frame = {"type": "system", "subtype": "background_tasks_changed", "tasks": [{"type": "shell"}] * int(count)}
+    turn.stage.emit(line({**frame, "session_id": turn.stage.frames.session_id, "uuid": turn.stage.frames.uuid()}))
+
+
 def _die(turn: Turn, _: str) -> None:
     turn.stage.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -194,6 +199,7 @@ def _die(turn: Turn, _: str) -> None:
 
 DIRECTIVES: dict[str, tuple[Moment, Act]] = {
     "ask-permission": (Moment.WORK, _ask_permission),
+    "background": (Moment.WORK, _background),
     "bad-json": (Moment.WORK, _bad_json),
     "bad-utf8": (Moment.WORK, _bad_utf8),
     "big-line": (Moment.WORK, _big_line),

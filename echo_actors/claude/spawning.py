@@ -1,0 +1,131 @@
+"""Spawning: the process of a resident, with the arguments, environment and limits that the settings name."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+import trio
+
+from echo_actors.admission.slots import Slots
+from echo_actors.audit import Record
+from echo_actors.claude.command import FRESH_PROMPT_SINCE, command
+from echo_actors.claude.driver import SessionLost, SessionRequest
+from echo_actors.claude.environment import ProcessMark, child_environment
+from echo_actors.claude.locate import CLIVersion
+from echo_actors.claude.process import CLIProcess, ProcessEnd
+from echo_actors.claude.resident import Resident
+from echo_actors.claude.termination import ProcessLimits
+from echo_actors.claude.transcript import Transcript
+from echo_actors.errors import CLIFailed
+from echo_actors.settings import Settings
+
+
+@attrs.frozen(kw_only=True)
+class Spawner:
+    """Starts CLIs.
+
+    Attributes:
+        cli: The program.
+        version: What it says it is.
+        environ: The variables of this program.
+        nursery: Where the processes live.
+        starts: The ramp; whoever spawns holds a slot until the CLI is up.
+        vacate: Called when a resident's process is gone.
+    """
+
+    settings: Settings
+    run_id: str
+    record: Record
+    cli: Path
+    version: CLIVersion
+    environ: Mapping[str, str]
+    nursery: trio.Nursery
+    starts: Slots
+    vacate: Callable[[Resident], None]
+
+    async def spawn(self, resident: Resident, earlier: str | None) -> None:
+        """Start the process of a resident that has its place, on an earlier session or on a copy of it.
+
+        Raises:
+            CLINotFound: The program is not there or cannot be executed.
+            CLIFailed: It could not be started for another reason.
+        """
+        settings, launch, session_id = self.settings, resident.launch, resident.machine.session_id
+        mark = ProcessMark(self.run_id, uuid.uuid4().hex)
+        environment = child_environment(
+            self.environ, extra=self._extra_environment(), passthrough=settings.pass_environment, mark=mark
+        )
+
+        def on_end(end: ProcessEnd) -> None:
+            resident.on_end(end)
+            self.vacate(resident)
+
+        resident.process = await CLIProcess.spawn(
+            self.nursery,
+            command(
+                self.cli,
+                launch,
+                session_id,
+                resume=earlier == session_id,
+                fork_of=earlier if earlier != session_id else None,
+                fresh_prompt=self.version.at_least(*FRESH_PROMPT_SINCE),
+            ),
+            environment=environment.variables,
+            cwd=launch.working_dir,
+            mark=mark,
+            on_frame=resident.on_frame,
+            on_end=on_end,
+            limits=_limits(settings),
+        )
+        self.record(
+            "process.spawned",
+            channel=resident.channel,
+            session=session_id,
+            process=mark.process_id,
+            pid=resident.process.pid,
+            resumed=earlier is not None,
+            spare=resident.spare,
+            model=launch.model,
+            withheld=",".join(environment.withheld),
+        )
+
+    def transcript(self, request: SessionRequest) -> Transcript:
+        """The transcript of a request's session."""
+        where = {**self.environ, **self.settings.environment}
+        return Transcript.of(request.session_id, request.launch.working_dir, where)
+
+    def resumable(self, request: SessionRequest) -> bool:
+        """Whether a request's session can be resumed; otherwise it is to begin.
+
+        Raises:
+            SessionLost: It had turns, and its transcript is gone.
+            CLIFailed: The place of all transcripts is gone.
+        """
+        transcript = self.transcript(request)
+        if transcript.exists():
+            return True
+        if request.established:
+            projects = transcript.path.parents[1]
+            if not projects.exists():
+                raise CLIFailed(f"the CLI keeps no sessions in {projects}: its home is away, or another")
+            raise SessionLost(f"the transcript of session {request.session_id} is gone")
+        return False
+
+    def _extra_environment(self) -> dict[str, str]:
+        scrub = {"CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1"} if self.settings.scrub_tool_environment else {}
+        return {**self.settings.environment, **scrub}
+
+
+def _limits(settings: Settings) -> ProcessLimits:
+    """What a process may take; its end takes at most the teardown timeout."""
+    return ProcessLimits(
+        stdin_grace=0.1 * settings.teardown_timeout,
+        term_grace=0.2 * settings.teardown_timeout,
+        kill_grace=0.2 * settings.teardown_timeout,
+        end_grace=0.05 * settings.teardown_timeout,
+        write_timeout=settings.write_timeout,
+        max_line_bytes=settings.max_line_bytes,
+    )

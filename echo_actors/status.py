@@ -1,0 +1,34 @@
+"""What an engine says of itself when it is asked what it is doing."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class EngineStatus:
+    """What an engine is doing at this moment.
+
+    Attributes:
+        run_id: Of this run of the program; in every audit record, and in the environment of what it starts.
+        closing: Whether it takes nothing more.
+        live_channels: Channels whose actor is in memory.
+        running_turns: Turns that hold a slot.
+        waiting_for_slot: Channels that wait for one.
+        queued_messages: Messages waiting in mailboxes.
+        subscribers: Open subscriptions.
+        suspended: Channels that take nothing, and why.
+        gate: Why no turn may start now; empty when turns may.
+        audit_problem: Why audit records cannot be written now.
+    """
+
+    run_id: str
+    closing: bool
+    live_channels: int
+    running_turns: int
+    waiting_for_slot: int
+    queued_messages: int
+    subscribers: int
+    suspended: dict[str, str]
+    gate: str
+    audit_problem: str | None
