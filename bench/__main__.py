@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.scenario) - set(names):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if not options.check and (options.update or options.drag):
+        parser.error("--update and --drag go with --check")
     console = Console()
     if options.check:
         return remember(console) if options.update else check(console, drag=options.drag / 1000)
