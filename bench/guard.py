@@ -1,7 +1,8 @@
 """The guard: what a turn costs, compared with what it cost when that was stored; a loss over the tolerance fails.
 
-The stored figures are in ``baseline.json``, each with its own tolerance: three times the spread of the few
-measurements that were made when it was stored, and at least a fifth.
+The stored figures are in ``baseline.json``, each with its own tolerance: twice the spread of the few
+measurements that were made when it was stored, and at least 30 %: over twenty checks in a row, beside other work, the
+figures lay between 15 % below and 23 % above what was stored. A millisecond more per turn is 50 %.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ BASELINE: Final = Path(__file__).parent / "baseline.json"
 
 _MEASUREMENTS: Final = 5
 _ATTEMPTS: Final = 2
-_LEAST_TOLERANCE: Final = 0.2
-_SPREADS: Final = 3
+_LEAST_TOLERANCE: Final = 0.3
+_SPREADS: Final = 2
 
 Measure = Callable[[], Mapping[str, float]]
 """Gives each figure once; all are costs, so less is better."""
