@@ -17,7 +17,7 @@ import attrs
 import orjson
 import trio
 
-from bench.harness import Workplace
+from bench.workplace import Workplace
 from echo_actors import Settings
 from echo_actors.claude.command import command
 from echo_actors.claude.driver import Launch

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 
@@ -17,16 +18,21 @@ from echo_actors import open_engine
 
 @attrs.frozen
 class Conversation:
-    """So many channels with so many messages each, held in one way or another."""
+    """So many channels with so many messages each, held in one way or another.
+
+    Attributes:
+        settings: Of the engine, where they are to differ from the harness's.
+    """
 
     harness: Harness
     channels: int
     messages: int
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
 
     async def engine(self) -> Round:
         """An engine, opened for it."""
         with self.harness.workplace() as workplace:
-            settings = self.harness.settings(workplace)
+            settings = self.harness.settings(workplace, **self.settings)
 
             @asynccontextmanager
             async def channel(number: int) -> AsyncIterator[Ask]:

@@ -32,6 +32,7 @@ from bench.crash_child import ALIVE, Life, Planned
 from bench.crash_evidence import Evidence, gather
 from bench.report import Check, Result, Target, machine, save, show
 from bench.statistics import summarize
+from bench.workplace import cli_variables
 from echo_actors.claude.locate import find_cli
 from echo_actors.claude.process_tree import marked
 from echo_actors.simulator.cli import write_scripted_cli
@@ -40,7 +41,7 @@ from echo_actors.simulator.model import ModelServer, open_model_server
 CLI = Literal["scripted", "real"]
 
 _ROOT = Path(__file__).parent.parent
-_RESULTS = Path(__file__).parent / "results"
+_RESULTS = _ROOT / "state" / "bench"
 _START_SECONDS = 30.0
 _TOOL_EVERY = 4
 _COLLECTED = 0.8
@@ -110,13 +111,13 @@ class Place:
         for each in (home, work):
             each.mkdir(exist_ok=True)
         real = plan.cli == "real"
-        environment = {"HOME": str(home), "SCRIPTED_CLI_ASKED": str(self.asked)}
+        scripted = {"HOME": str(home), "SCRIPTED_CLI_ASKED": str(self.asked)}
         return Life(
             settings={
                 "state_dir": str(self.directory / "state"),
                 "working_dir": str(work),
                 "claude_bin": str(find_cli(None, os.environ) if real else write_scripted_cli(home)),
-                "environment": {**environment, **_for_real_cli(model.url)} if real else environment,
+                "environment": cli_variables(home, model.url) if real else scripted,
                 "allowed_tools": ("Bash",),
                 "mailbox_size": 100_000,
                 "max_attempts": 1000,
@@ -218,26 +219,7 @@ def result_of(plan: Plan, kills: int, evidence: Evidence) -> Result:
     )
 
 
-def _for_real_cli(model_url: str) -> dict[str, str]:
-    return {
-        "ANTHROPIC_BASE_URL": model_url,
-        "ANTHROPIC_API_KEY": "no-key",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "0",
-        "DISABLE_AUTOUPDATER": "1",
-        "DISABLE_ERROR_REPORTING": "1",
-        "DISABLE_TELEMETRY": "1",
-    }
-
-
-def _plan(arguments: Sequence[str] | None) -> Plan:
-    parser = argparse.ArgumentParser(prog="python -m bench.crash", description="Kill a program that uses the engine.")
-    parser.add_argument("--kills", type=int, default=50, help="how often it is killed")
-    parser.add_argument("--channels", type=int, help="how many channels it uses; 20, or 4 with the real CLI")
-    parser.add_argument("--cli", choices=["scripted", "real"], default="scripted")
-    parser.add_argument("--seed", type=int, help="of the random moments; a random one by default")
-    parser.add_argument("--seconds", type=float, default=600.0, help="after so many, it may finish")
-    options = parser.parse_args(arguments)
+def _plan(options: argparse.Namespace) -> Plan:
     real = options.cli == "real"
     return Plan(
         kills=options.kills,
@@ -253,7 +235,15 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line says; give the exit code."""
-    plan, console = _plan(arguments), Console()
+    parser = argparse.ArgumentParser(prog="python -m bench.crash", description="Kill a program that uses the engine.")
+    parser.add_argument("--kills", type=int, default=50, help="how often it is killed")
+    parser.add_argument("--channels", type=int, help="how many channels it uses; 20, or 4 with the real CLI")
+    parser.add_argument("--cli", choices=["scripted", "real"], default="scripted")
+    parser.add_argument("--seed", type=int, help="of the random moments; a random one by default")
+    parser.add_argument("--seconds", type=float, default=600.0, help="after so many, it may finish")
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="where the result is kept")
+    options = parser.parse_args(arguments)
+    plan, console = _plan(options), Console()
     with tempfile.TemporaryDirectory(prefix="echo-actors-crash-", ignore_cleanup_errors=True) as directory:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("kills", total=plan.kills)
@@ -261,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evidence = trio.run(run.go)
         result = result_of(plan, run.kills, evidence)
         show(result, console)
-        console.print(f"kept in {save(result, machine(), _RESULTS)}", soft_wrap=True)
+        console.print(f"kept in {save(result, machine(), options.results)}", soft_wrap=True)
         for name, found in evidence.problems().items():
             for each in found[:5]:
                 console.print(f"{name}: {each}", markup=False, soft_wrap=True)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import attrs
-import trio
 
 from bench.report import Round
+from bench.workplace import Workplace, open_workplace
 from echo_actors import Settings
-
-_START_SECONDS = 30.0
 
 Contender = Callable[[], Awaitable[Round]]
 """Runs once, from nothing to its figures."""
@@ -28,37 +23,37 @@ class Size:
 
     Attributes:
         quick: A small run, which says whether a scenario works and not what it reaches.
+        full: The run whose figures are published: as large as usual, and repeated more often.
         rounds: How often each contender runs.
         channels: How many channels there are.
         messages: How many messages each channel gets.
+        minutes: How long a load is kept up.
     """
 
     quick: bool = False
+    full: bool = False
     rounds: int | None = None
     channels: int | None = None
     messages: int | None = None
+    minutes: float | None = None
 
-    def of(self, name: str, *, full: int, quick: int) -> int:
-        """The number that was asked for, else the one for this kind of run."""
+    def of(self, name: str, *, full: int, quick: int, middle: int | None = None) -> int:
+        """The number that was asked for, else the one for this kind of run; a middle one is full if not given."""
         asked: int | None = getattr(self, name)
         if asked is not None:
             return asked
-        return quick if self.quick else full
+        if self.quick:
+            return quick
+        return full if self.full or middle is None else middle
 
-
-@attrs.frozen
-class Workplace:
-    """Fresh directories of one contender's round, and the environment of the CLIs that it starts.
-
-    Attributes:
-        state: For the engine's store and log.
-        work: What the CLIs run in.
-        environment: Complete but for what the host has; its HOME is empty at first.
-    """
-
-    state: Path
-    work: Path
-    environment: Mapping[str, str]
+    @property
+    def load_seconds(self) -> float:
+        """How long a load is to be kept up."""
+        if self.minutes is not None:
+            return self.minutes * 60
+        if self.quick:
+            return 5.0
+        return 600.0 if self.full else 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +76,7 @@ class Harness:
     async def alternate(self, contenders: Mapping[str, Contender]) -> dict[str, list[Round]]:
         """Run the contenders in turn, round after round, each round beginning with another one."""
         names = list(contenders)
-        rounds = self.size.of("rounds", full=5, quick=1)
+        rounds = self.size.of("rounds", full=5, quick=1, middle=3)
         results: dict[str, list[Round]] = {name: [] for name in names}
         total = rounds * len(names)
         for number in range(rounds):
@@ -92,14 +87,9 @@ class Harness:
         self.on_step("done", total, total)
         return results
 
-    @contextmanager
-    def workplace(self) -> Iterator[Workplace]:
-        """Make a workplace for the block; nothing of it stays."""
-        with tempfile.TemporaryDirectory(prefix="echo-actors-bench-", ignore_cleanup_errors=True) as name:
-            directory = Path(name)
-            for part in ("work", "home"):
-                (directory / part).mkdir()
-            yield Workplace(directory / "state", directory / "work", self._environment(directory / "home"))
+    def workplace(self) -> AbstractContextManager[Workplace]:
+        """A workplace for a block, whose CLIs talk to the scripted model; nothing of it stays."""
+        return open_workplace(self.model_url)
 
     def settings(self, workplace: Workplace, **overrides: Any) -> Settings:
         """Settings for an engine in a workplace: the defaults, but for what would get in a measurement's way."""
@@ -113,47 +103,3 @@ class Harness:
                 **overrides,
             }
         )
-
-    def _environment(self, home: Path) -> dict[str, str]:
-        return {
-            "HOME": str(home),
-            "CLAUDE_CONFIG_DIR": str(home / ".claude"),
-            "ANTHROPIC_BASE_URL": self.model_url,
-            "ANTHROPIC_API_KEY": "no-key",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "CLAUDE_CODE_MAX_RETRIES": "0",
-            "DISABLE_AUTOUPDATER": "1",
-            "DISABLE_ERROR_REPORTING": "1",
-            "DISABLE_TELEMETRY": "1",
-        }
-
-
-@asynccontextmanager
-async def model_process() -> AsyncIterator[str]:
-    """Serve the scripted model from another process during the block; gives its address.
-
-    Raises:
-        RuntimeError: It did not start.
-    """
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "echo_actors.simulator.model"], stdout=subprocess.PIPE
-    )
-    try:
-        with trio.fail_after(_START_SECONDS):
-            line = await _first_line(process)
-        if not line.startswith("http://"):
-            raise RuntimeError("the scripted model did not start")
-        yield line
-    finally:
-        with trio.CancelScope(shield=True):
-            process.terminate()
-            await process.wait()
-
-
-async def _first_line(process: trio.Process) -> str:
-    """Read the address that the model prints; all that it ever prints."""
-    data = b""
-    if process.stdout is not None:
-        while not data.endswith(b"\n") and (more := await process.stdout.receive_some()):
-            data += more
-    return data.decode().strip()

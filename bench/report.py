@@ -61,6 +61,7 @@ class Result:
         full: Whether it was as large as its targets mean; if not, they are shown and not judged.
         rounds: Each contender's rounds, in the order they ran.
         checks: Figures held against their targets.
+        series: What was noted again and again while it ran, for a picture.
     """
 
     scenario: str
@@ -68,6 +69,12 @@ class Result:
     full: bool
     rounds: Mapping[str, Sequence[Round]]
     checks: Sequence[Check] = ()
+    series: Sequence[Mapping[str, float]] = ()
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file that keeps it, without its suffix; that of the scenario's module, with hyphens."""
+        return self.scenario.replace(" ", "-")
 
     def figures(self, contender: str, figure: str) -> list[float]:
         """One figure of one contender, round by round."""
@@ -100,10 +107,10 @@ def machine() -> dict[str, Any]:
 
 
 def save(result: Result, about: Mapping[str, Any], directory: Path) -> Path:
-    """Keep a result as JSON; give its path. The name has the time, so that no result replaces another."""
+    """Keep a result as JSON, in place of the scenario's last one in the directory; give its path."""
     directory.mkdir(parents=True, exist_ok=True)
     now = datetime.now(UTC)
-    path = directory / f"{result.scenario.replace(' ', '-')}-{now:%Y%m%d-%H%M%S}.json"
+    path = directory / f"{result.file_name}.json"
     document = {
         "scenario": result.scenario,
         "time": now.isoformat(timespec="seconds"),
@@ -113,6 +120,7 @@ def save(result: Result, about: Mapping[str, Any], directory: Path) -> Path:
         "medians": {name: _medians(rounds) for name, rounds in result.rounds.items()},
         "checks": [{**attrs.asdict(check), "passed": check.passed} for check in result.checks],
         "rounds": {name: [dict(each) for each in rounds] for name, rounds in result.rounds.items()},
+        "series": [dict(each) for each in result.series],
     }
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return path

@@ -48,7 +48,7 @@ def seed_store(state_dir: Path, *, channels: int, messages: int) -> None:
             sequence, channel = number + 1, channel_name(number % channels)
             message_id, session_id = str(uuid.uuid4()), _session_id(number % channels)
             statements.accept(connection, past.message(sequence, message_id, channel), ())
-            statements.start(connection, [(message_id, session_id, message_id)])
+            statements.start(connection, [(message_id, session_id, sequence, message_id)])
             statements.finish(connection, [past.end(sequence, message_id, session_id)], None)
         for number in range(channels):
             statements.save(connection, past.snapshot(number, messages))

@@ -1,12 +1,13 @@
-"""The picture of a soak: one strip per figure over time, as an SVG of a few lines."""
+"""The picture of a soak: one strip per figure over time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bench.svg import line, picture, text
+
 _WIDTH, _STRIP, _LEFT, _RIGHT, _TOP = 860, 84, 150, 20, 54
-_FONT = 'font-family="sans-serif" font-size="12"'
 _STRIPS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("rss", "RSS", lambda value: f"{value / 2**20:.1f} MiB"),
     ("uss", "USS", lambda value: f"{value / 2**20:.1f} MiB"),
@@ -19,30 +20,23 @@ _STRIPS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def draw(found: Mapping[str, Any]) -> str:
-    """The picture of what a soak found, its samples and the words above them."""
-    samples = found["samples"]
+def draw_soak(document: Mapping[str, Any]) -> str:
+    """The picture of a soak that is kept: its samples, and the words above them."""
+    samples, parameters = document["series"], document["parameters"]
     height = _TOP + _STRIP * len(_STRIPS) + 30
-    title = (
-        f"Soak: {found['channels']} channels, {found['minutes']:g} minutes, {found['cli']} CLI, {found['turns']} turns"
-    )
-    verdict = "; ".join(found["wrong"]) or "nothing grew, nothing was left"
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" {_FONT}>',
-        f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
-        f'<text x="12" y="22" font-size="15" font-weight="bold">{title}</text>',
-        f'<text x="12" y="41" fill="#555">{verdict}</text>',
-    ]
-    for place, (name, title, show) in enumerate(_STRIPS):
-        parts += _strip(samples, name, title, show, _TOP + place * _STRIP)
-    last = samples[-1]["seconds"]
-    parts.append(f'<text x="{_LEFT}" y="{height - 10}" fill="#555">0 s</text>')
-    parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{height - 10}" fill="#555" text-anchor="end">{last:.0f} s</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    turns = document["rounds"]["engine"][0]["turns"]
+    title = f"Soak: {parameters['channels']} channels, {parameters['minutes']:g} minutes, {turns:,.0f} turns"
+    parts = []
+    for place, (name, words, show) in enumerate(_STRIPS):
+        parts += _strip(samples, name, words, show, _TOP + place * _STRIP)
+    parts.append(text(_LEFT, height - 10, "0 s", "quiet"))
+    parts.append(text(_WIDTH - _RIGHT, height - 10, f"{samples[-1]['seconds']:.0f} s", "quiet end"))
+    subtitle = "; ".join(parameters["problems"]) or "nothing was left, nothing piled up"
+    return picture(_WIDTH, height, title, subtitle, parts)
 
 
 def _strip(
-    samples: Sequence[Mapping[str, float]], name: str, title: str, show: Callable[[float], str], top: int
+    samples: Sequence[Mapping[str, float]], name: str, words: str, show: Callable[[float], str], top: int
 ) -> list[str]:
     """One figure's line, with its name and its highest and last value. Each strip begins at zero."""
     values = [sample[name] for sample in samples]
@@ -54,9 +48,9 @@ def _strip(
         for sample in samples
     )
     return [
-        f'<line x1="{_LEFT}" y1="{bottom}" x2="{_WIDTH - _RIGHT}" y2="{bottom}" stroke="#ccc"/>',
-        f'<polyline points="{points}" fill="none" stroke="#1f6feb" stroke-width="1.5"/>',
-        f'<text x="12" y="{top + 24}" font-weight="bold">{title}</text>',
-        f'<text x="12" y="{top + 40}" fill="#555">highest {show(highest)}</text>',
-        f'<text x="12" y="{top + 55}" fill="#555">at rest {show(values[-1])}</text>',
+        line(_LEFT, bottom, _WIDTH - _RIGHT, bottom),
+        f'<polyline class="curve" points="{points}"/>',
+        text(12, top + 24, words, "bold"),
+        text(12, top + 40, f"highest {show(highest)}", "quiet"),
+        text(12, top + 55, f"at rest {show(values[-1])}", "quiet"),
     ]

@@ -16,6 +16,7 @@ import pytest
 import trio
 from support import until
 
+from bench.workplace import cli_variables
 from echo_actors import Engine, Settings, open_engine
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import marked
@@ -133,17 +134,7 @@ def real_settings(tmp_path: Path, cli: Path, model: ModelServer) -> MakeSettings
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
-    environment = {
-        "HOME": str(home),
-        "CLAUDE_CONFIG_DIR": str(home / ".claude"),
-        "ANTHROPIC_BASE_URL": model.url,
-        "ANTHROPIC_API_KEY": "x",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "0",
-        "DISABLE_AUTOUPDATER": "1",
-        "DISABLE_ERROR_REPORTING": "1",
-        "DISABLE_TELEMETRY": "1",
-    }
+    environment = cli_variables(home, model.url)
 
     def make(**overrides: Any) -> Settings:
         return Settings(

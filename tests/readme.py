@@ -12,6 +12,7 @@ import attrs
 import orjson
 import trio
 
+from bench.workplace import model_variables
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import marked
 
@@ -74,13 +75,4 @@ class Reader:
 
 def towards(model_url: str, cli: Path) -> dict[str, str]:
     """The variables that send the real CLI to a simulated model."""
-    return {
-        "ANTHROPIC_BASE_URL": model_url,
-        "ANTHROPIC_API_KEY": "x",
-        "CLAUDE_BIN": str(cli),
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "0",
-        "DISABLE_AUTOUPDATER": "1",
-        "DISABLE_ERROR_REPORTING": "1",
-        "DISABLE_TELEMETRY": "1",
-    }
+    return {"CLAUDE_BIN": str(cli), **model_variables(model_url)}

@@ -16,6 +16,7 @@ import trio
 from commands_program import Finished, Program, plain
 from support import until
 
+from bench.workplace import model_variables
 from echo_actors.commands.exits import Exit, report
 from echo_actors.errors import (
     ChannelSuspended,
@@ -114,9 +115,8 @@ async def test_send_says_why_a_turn_failed(program: Program) -> None:
 async def test_send_works_with_the_real_cli(program: Program, cli: Path) -> None:
     """The whole way, with the model on loopback, and nothing in the user's home before."""
     async with open_model_server() as model:
-        variables = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
-        account = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "x"}
-        finished = await program.run("send", "c", "hello", CLAUDE_BIN=str(cli), for_cli=variables | account)
+        variables = model_variables(model.url)
+        finished = await program.run("send", "c", "hello", CLAUDE_BIN=str(cli), for_cli=variables)
     assert finished == Finished(0, "echo: hello\n", "")
 
 

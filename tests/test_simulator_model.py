@@ -18,6 +18,7 @@ import pytest
 import trio
 import trio.testing
 
+from bench.workplace import cli_variables
 from echo_actors.simulator.model import ModelServer, open_model_server
 from echo_actors.simulator.prices import INPUT_TOKENS, OUTPUT_TOKENS, cost_usd
 
@@ -415,17 +416,7 @@ def claude() -> Path:
 
 async def run_cli(claude: Path, url: str, home: Path, text: str) -> dict[str, Any]:
     """Run the real CLI once on `text` and return its result."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "CLAUDE_CONFIG_DIR": str(home / ".claude"),
-        "ANTHROPIC_BASE_URL": url,
-        "ANTHROPIC_API_KEY": "any",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_AUTOUPDATER": "1",
-        "DISABLE_TELEMETRY": "1",
-        "DISABLE_ERROR_REPORTING": "1",
-    }
+    environment = {"PATH": os.environ["PATH"], **cli_variables(home, url)}
     command = [str(claude), "-p", "--output-format", "json", "--model", MODEL, "--allowedTools", "Bash"]
     done = await trio.run_process(
         command, stdin=text.encode(), capture_stdout=True, capture_stderr=True, env=environment, cwd=home
