@@ -1,6 +1,7 @@
 """The audit log: one JSON line per step of the engine, chained so that an edit shows.
 
-A record is made in the engine's thread and written by a thread of its own, so that a slow or full disk stops no turn.
+What is to be recorded is noted in the engine's thread, and made into lines and written by a thread of its own, so that
+a slow or full disk stops no turn.
 What cannot be written is kept up to a limit, then dropped and counted, and the log tells the count where the gap is.
 
 A line's keys: ``seq`` (1, 2, 3… over all runs and files), ``time`` (UTC, microseconds), ``event`` (a dotted name),
@@ -21,7 +22,7 @@ import attrs
 import trio
 
 from echo_actors.audit.chain import CUT, GENESIS, LOST, TORN, Head, Tail, Verdict, check, read_tail, sha256
-from echo_actors.audit.record import Recorder, processors, text_fields
+from echo_actors.audit.record import Step, recorder, text_fields
 from echo_actors.audit.writer import Waiter, Writer
 
 __all__ = ["AuditLog", "Head", "Record", "Verdict", "open_audit", "text_fields", "verify"]
@@ -50,7 +51,7 @@ class AuditLog:
         content: Whether texts are written, for ``text_fields``.
     """
 
-    _recorder: Recorder
+    _clock: Callable[[], datetime]
     _writer: Writer
     content: bool
 
@@ -75,7 +76,9 @@ class AuditLog:
             TypeError: A field is no scalar, or has a name that the log uses itself.
             RuntimeError: The log is closed.
         """
-        self._recorder.record(event, fields)
+        step = Step(self._clock(), event, fields)
+        step.check()
+        self._writer.put(step)
 
     async def flush(self, *, sync: bool = False, timeout: float = 10.0) -> bool:  # noqa: ASYNC109 - gives a result, not an error
         """Wait until everything recorded so far is in the file, and with ``sync`` on the disk.
@@ -142,7 +145,7 @@ def open_audit(
         clock: Gives aware times; called in two threads.
         content: Whether texts are written, for ``text_fields``.
         known_head: A head that was kept elsewhere.
-        mask: Replaces secret values in a field's text.
+        mask: Replaces secret values in a field's text; called in the log's thread.
         write: As ``os.write``.
         queue_bytes: How much may wait to be written before records are dropped and counted.
         retry_delay: Seconds between attempts to write to a disk that took nothing.
@@ -157,8 +160,6 @@ def open_audit(
     except BaseException:
         os.close(fd)
         raise
-    steps = processors(clock, mask)
-    maker = Recorder(bytes, steps, {"run": run_id})
     begun = known_head if known_head is not None and tail.empty else None
     writer = Writer(
         fd=fd,
@@ -168,9 +169,10 @@ def open_audit(
         limit=queue_bytes,
         retry=retry_delay,
         write=write,
-        lost_record=lambda records, problem: maker.record(LOST, {"records": records, "problem": problem}),
+        render=recorder(run_id, mask).render,
+        lost_step=lambda records, problem: Step(clock(), LOST, {"records": records, "problem": problem}),
     )
-    log = AuditLog(Recorder(writer.put, steps, {"run": run_id}), writer, content)
+    log = AuditLog(clock, writer, content)
     _record_opening(log, tail, known_head)
     return log
 

@@ -1,6 +1,7 @@
 """How an event becomes the bytes of an audit record: structlog processors, from fields to JSON.
 
-The record's place in the chain, ``seq`` and ``prev``, is not decided here.
+The engine's thread only checks and keeps what is to be recorded; the bytes are made in the log's own thread, many at a
+time, where they take a fraction of the time. The place in the chain, ``seq`` and ``prev``, is not decided here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 import orjson
 import structlog
 from structlog.typing import EventDict, Processor
@@ -18,44 +20,73 @@ from echo_actors.audit.chain import sha256
 _RESERVED = frozenset({"seq", "time", "event", "run", "prev"})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
+_OVERHEAD = 200
+"""What a record has besides its texts, in bytes, more or less."""
+
+
+@attrs.frozen
+class Step:
+    """What is to be recorded.
+
+    Attributes:
+        time: When it happened; aware.
+    """
+
+    time: datetime
+    event: str
+    fields: dict[str, Any]
+
+    def check(self) -> None:
+        """See that it can become a record.
+
+        Raises:
+            TypeError: A field is no scalar, or has a name that the log uses itself.
+        """
+        if not _RESERVED.isdisjoint(self.fields):
+            raise TypeError(f"audit fields cannot be named {', '.join(sorted(_RESERVED & set(self.fields)))}")
+        if not _SCALARS.issuperset(map(type, self.fields.values())):
+            for name, value in self.fields.items():
+                if not isinstance(value, str | int | float | None):
+                    raise TypeError(f"audit field {name!r} must be a string, number, boolean or None, not {value!r}")
+
+    @property
+    def size(self) -> int:
+        """Roughly how many bytes its record will have."""
+        return _OVERHEAD + sum(len(value) for value in self.fields.values() if isinstance(value, str))
+
 
 class Recorder(structlog.BoundLoggerBase):
-    """Runs the processors over an event, and calls what it wraps, the sink, with the finished bytes.
+    """Makes the bytes of records.
 
     It is built directly and not by structlog's functions, so that the host program's configuration of structlog is
     neither used nor changed.
     """
 
-    def record(self, event: str, fields: dict[str, Any]) -> Any:
-        """Give what the sink gives.
-
-        Raises:
-            TypeError: A field is no scalar, or has a name that the log uses itself.
-        """
-        if not _RESERVED.isdisjoint(fields):
-            raise TypeError(f"audit fields cannot be named {', '.join(sorted(_RESERVED & set(fields)))}")
-        args, _ = self._process_event("record", event, fields)
-        return self._logger(*args)
+    def render(self, step: Step) -> bytes:
+        """Run the processors over a step."""
+        args, _ = self._process_event("record", step.event, {"time": step.time, **step.fields})
+        return bytes(args[0])
 
 
-def processors(clock: Callable[[], datetime], mask: Callable[[str], str] | None) -> list[Processor]:
-    """The steps from an event to the bytes of a record, all but its place in the chain."""
+def recorder(run_id: str, mask: Callable[[str], str] | None) -> Recorder:
+    """Make a recorder of a run.
 
-    def check_fields(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        for name, value in event.items():
-            if type(value) not in _SCALARS:
-                raise TypeError(f"audit field {name!r} must be a string, number, boolean or None, not {value!r}")
-        return event
+    Args:
+        run_id: In every record.
+        mask: Replaces secret values in a text.
+    """
 
     def mask_secrets(_logger: Any, _method: str, event: EventDict) -> EventDict:
         masked = {name: mask(value) for name, value in event.items() if isinstance(value, str)} if mask else {}
         return {**event, **masked}
 
-    def stamp(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        time = clock().astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-        return {"time": time, "event": event.pop("event"), "run": event.pop("run"), **event}
+    steps: list[Processor] = [*([mask_secrets] if mask else []), _in_order, _render]
+    return Recorder(None, steps, {"run": run_id})
 
-    return [check_fields, *([mask_secrets] if mask else []), stamp, _render]
+
+def _in_order(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    time = event.pop("time").astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return {"time": time, "event": event.pop("event"), "run": event.pop("run"), **event}
 
 
 def _render(_logger: Any, _method: str, event: EventDict) -> bytes:

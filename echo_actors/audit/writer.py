@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 
 import attrs
 
 from echo_actors.audit.chain import Head, link
+from echo_actors.audit.record import Step
 
-GATHER = 0.002
-"""Seconds in which further records may join the first one: a thread that wakes for each takes the engine's time."""
+REST, LONGEST_REST = 10.0, 0.1
+"""How many times as long as it worked the thread rests, and at most for how many seconds: both threads cannot run at
+once, and each change from one to the other costs the engine what its core had in its caches (measured: a thread that
+woke for each record cost a third of the throughput)."""
 
 _EXIT_POLL = 1.0
 """Seconds between looks whether the program has ended without closing the log."""
@@ -38,14 +42,14 @@ class Waiter:
 
 @attrs.define
 class _Batch:
-    bodies: list[bytes] = attrs.field(factory=list)
+    steps: list[Step] = attrs.field(factory=list)
     waiters: list[Waiter] = attrs.field(factory=list)
     size: int = 0
     lost: int = 0
     cause: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.bodies or self.waiters or self.lost)
+        return bool(self.steps or self.waiters or self.lost)
 
 
 @attrs.define(eq=False)
@@ -64,11 +68,13 @@ class Writer:
     _limit: int
     _retry: float
     _write: Callable[[int, bytes | memoryview], int]
-    _lost_record: Callable[[int, str], bytes]
+    _render: Callable[[Step], bytes]
+    _lost_step: Callable[[int, str], Step]
     problem: str | None = None
     _wake: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     _queue: _Batch = attrs.field(factory=_Batch, init=False)
     _closing: bool = attrs.field(default=False, init=False)
+    _rest: float = attrs.field(default=0.0, init=False)
     _owner: threading.Thread = attrs.field(factory=threading.current_thread, init=False)
     _thread: threading.Thread = attrs.field(init=False)
 
@@ -82,12 +88,13 @@ class Writer:
         """Whether no more is taken."""
         return self._closing
 
-    def put(self, body: bytes) -> None:
-        """Queue a record; count it as lost when there is no room.
+    def put(self, step: Step) -> None:
+        """Queue what is to be recorded; count it as lost when there is no room.
 
         Raises:
             RuntimeError: The log is closed.
         """
+        size = step.size
         with self._wake:
             if self._closing:
                 raise RuntimeError("the audit log is closed")
@@ -95,12 +102,12 @@ class Writer:
             if not queue:
                 self._wake.notify()
             # Once one is lost all are, until the queue is taken: the audit.lost record then stands where the gap is.
-            if queue.lost or queue.size + len(body) > self._limit:
+            if queue.lost or queue.size + size > self._limit:
                 queue.cause = queue.cause or self.problem or "more records came than could be written"
                 queue.lost += 1
             else:
-                queue.bodies.append(body)
-                queue.size += len(body)
+                queue.steps.append(step)
+                queue.size += size
 
     def wait_with(self, waiter: Waiter) -> bool:
         """Queue a waiter behind all that is queued; False when the log is closed and nobody would tell it."""
@@ -120,7 +127,9 @@ class Writer:
     def _run(self) -> None:
         try:
             while batch := self._take():
+                began = time.perf_counter()
                 written = self._append(batch)
+                self._rest = min(LONGEST_REST, REST * (time.perf_counter() - began))
                 synced = written and any(waiter.sync for waiter in batch.waiters) and self._sync()
                 for waiter in batch.waiters:
                     waiter.tell(synced if waiter.sync else written)
@@ -134,7 +143,7 @@ class Writer:
         with self._wake:
             while not self._queue and not self._stopping():
                 self._wake.wait(_EXIT_POLL)
-            self._wake.wait_for(lambda: self._queue.waiters or self._closing, GATHER)
+            self._wake.wait_for(lambda: self._queue.waiters or self._closing, self._rest)
             batch, self._queue = self._queue, _Batch()
             return batch
 
@@ -148,10 +157,10 @@ class Writer:
     def _append(self, batch: _Batch) -> bool:
         """Write a batch, however long that takes; False when the log was closed and it still cannot be written."""
         if batch.lost:
-            batch.bodies.append(self._lost_record(batch.lost, batch.cause))
+            batch.steps.append(self._lost_step(batch.lost, batch.cause))
         chain, lines = self._chain, []
-        for body in batch.bodies:
-            line, chain = link(chain, body)
+        for step in batch.steps:
+            line, chain = link(chain, self._render(step))
             lines.append(line + b"\n")
         data = memoryview(self._unfinished + b"".join(lines)) if lines else memoryview(b"")
         while data:
@@ -174,7 +183,7 @@ class Writer:
     def _give_up(self, unwritten: int) -> None:
         # A line that was begun stays: the next opening records it, as it does after a crash.
         with self._wake:
-            unwritten += len(self._queue.bodies) + self._queue.lost
+            unwritten += len(self._queue.steps) + self._queue.lost
         self.problem = f"{unwritten} audit records were not written: {self.problem}"
 
     def _sync(self) -> bool:
