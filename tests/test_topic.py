@@ -118,9 +118,9 @@ def test_publishing_touches_no_subscriber_of_another_channel(monkeypatch: pytest
     pushed: list[Subscription] = []
     push = Subscription.push
 
-    def counting(self: Subscription, event: Event, chars: int) -> None:
+    def counting(self: Subscription, item: tuple[Event, int]) -> None:
         pushed.append(self)
-        push(self, event, chars)
+        push(self, item)
 
     monkeypatch.setattr(Subscription, "push", counting)
     say(hub, "1", "mine")
@@ -253,3 +253,26 @@ async def test_few_huge_events_do_not_fill_memory() -> None:
         lagged, *kept = [event async for event in subscription]
         assert isinstance(lagged, Lagged)
         assert (lagged.missed, len(kept)) == (3, 2)
+
+
+async def test_a_second_reader_of_one_subscription_is_refused() -> None:
+    """It would take the first one's events; both know it."""
+    hub = make_hub()
+    with trio.fail_after(5):
+        async with hub.subscribe() as subscription, trio.open_nursery() as nursery:
+            nursery.start_soon(anext, subscription)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError, match="subscribe once more"):
+                await anext(subscription)
+            say(hub, "1")
+
+
+def test_an_event_that_was_published_before_is_copied() -> None:
+    """Who has it already sees no other time or cursor in it than before."""
+    hub = make_hub()
+    first = say(hub, "1")
+    cursor = first.cursor
+    second = hub.publish(first)
+    assert first.cursor == cursor
+    assert second.cursor != cursor
+    assert second.text == "1"  # type: ignore[attr-defined]  # it is the same text

@@ -6,6 +6,7 @@ notices. What a publication costs depends on the subscribers of that channel alo
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -47,15 +48,15 @@ class Subscription:
         self._closed = False
         self._reader: trio.lowlevel.Task | None = None
 
-    def push(self, event: Event, chars: int) -> None:
-        """Take an event with so much text, at the cost of the oldest ones when the buffer is full."""
-        self._chars += chars
+    def push(self, item: tuple[Event, int]) -> None:
+        """Take an event with the amount of its text, at the cost of the oldest ones when the buffer is full."""
+        self._chars += item[1]
         while self._buffer and (len(self._buffer) >= self._size or self._chars > self._hub.most_chars):
             lost, lost_chars = self._buffer.popleft()
             self._chars -= lost_chars
             self._lost_until = lost.cursor
             self._missed += self._missed >= 0
-        self._buffer.append((event, chars))
+        self._buffer.append(item)
         if self._reader is not None:
             self._wake()
 
@@ -136,14 +137,11 @@ class Hub:
     buffer_size: int
     now: Callable[[], datetime]
     most_chars: int = 64 * 2**20
-    _ring: deque[tuple[Event, int]] = attrs.field(init=False)
+    _ring: deque[Event] = attrs.field(factory=deque, init=False)
+    _sizes: deque[int] = attrs.field(factory=deque, init=False)
     _count: int = attrs.field(default=0, init=False)
     _ring_chars: int = attrs.field(default=0, init=False)
     _by_channel: dict[str | None, list[Subscription]] = attrs.field(factory=dict, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Make the ring."""
-        self._ring = deque()
 
     def publish(self, event: Event, message_id: str = "") -> Event:
         """Stamp an event and give it to everyone whom it concerns.
@@ -159,10 +157,11 @@ class Hub:
         chars = _chars(event)
         self._keep(event, chars)
         if self._by_channel:
+            item = (event, chars)
             for subscription in self._by_channel.get(event.channel, ()):
-                subscription.push(event, chars)
+                subscription.push(item)
             for subscription in self._by_channel.get(None, ()):
-                subscription.push(event, chars)
+                subscription.push(item)
         return event
 
     def subscribe(
@@ -200,19 +199,22 @@ class Hub:
         return sum(map(len, self._by_channel.values()))
 
     def _keep(self, event: Event, chars: int) -> None:
-        self._ring.append((event, chars))
+        # Two rows, not one of pairs: each object that lives on is one more for the garbage collector to look at.
+        self._ring.append(event)
+        self._sizes.append(chars)
         self._ring_chars += chars
         while len(self._ring) > self.ring_size or (self._ring_chars > self.most_chars and len(self._ring) > 1):
-            self._ring_chars -= self._ring.popleft()[1]
+            self._ring.popleft()
+            self._ring_chars -= self._sizes.popleft()
 
     def _replay(self, subscription: Subscription, since: str) -> None:
-        run_id, _, number = since.rpartition(":")
-        known = run_id == self.run_id and number.isdecimal()
-        seen = int(number) if known else 0
+        run_id, _, seen_text = since.rpartition(":")
+        known = run_id == self.run_id and seen_text.isdecimal()
+        seen = int(seen_text) if known else 0
         first = self._count - len(self._ring) + 1
-        for offset, (event, chars) in enumerate(self._ring):
-            if first + offset > seen and subscription.channel in (None, event.channel):
-                subscription.push(event, chars)
+        for number, event, chars in zip(itertools.count(first), self._ring, self._sizes, strict=False):
+            if number > seen and subscription.channel in (None, event.channel):
+                subscription.push((event, chars))
         before_ring = f"{self.run_id}:{first - 1}"
         if not known:
             subscription.lag(-1, before_ring)

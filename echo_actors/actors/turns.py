@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
 from echo_actors.actors.batch import Batch
 from echo_actors.actors.clocks import TurnClocks
 from echo_actors.actors.mailbox import Entry
@@ -151,7 +149,10 @@ def record_end(entry: Entry, outcome: Outcome, verdict: Verdict, services: Servi
             "model": verdict.result.model,
             "duration_ms": spent.duration_ms,
             "cost_usd": spent.cost_usd,
-            **attrs.asdict(spent.usage),
+            "input_tokens": spent.usage.input_tokens,
+            "output_tokens": spent.usage.output_tokens,
+            "cache_read_tokens": spent.usage.cache_read_tokens,
+            "cache_creation_tokens": spent.usage.cache_creation_tokens,
         }
         fields |= text_fields(verdict.result.text, content=services.settings.audit_content, name="reply")
     services.record("turn.ended", **fields)

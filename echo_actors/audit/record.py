@@ -52,7 +52,7 @@ class Step:
     @property
     def size(self) -> int:
         """Roughly how many bytes its record will have."""
-        return _OVERHEAD + sum(len(value) for value in self.fields.values() if isinstance(value, str))
+        return _OVERHEAD + sum(map(len, map(str, self.fields.values())))
 
 
 class Recorder(structlog.BoundLoggerBase):

@@ -238,7 +238,7 @@ class SQLiteStore:
         self._lock.release()
 
     def _check(self, claim: Claim) -> None:
-        if claim != self._claim:
+        if claim is not self._claim and claim != self._claim:
             raise StaleRevision(f"the claim of {claim.owner!r} (epoch {claim.epoch}) is not of this run of the engine")
 
     def _end_rows(self, ends: Sequence[End]) -> list[tuple[str, bytes, int, str]]:
