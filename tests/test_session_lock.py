@@ -416,7 +416,7 @@ async def by_hand(host: Host, *arguments: str, terminal: bool) -> AsyncIterator[
     known = orjson.loads(file.read_bytes()) if file.exists() else {}
     trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
     known |= {"hasCompletedOnboarding": True, "theme": "dark", "projects": {str(host.work): trusted}}
-    known["customApiKeyResponses"] = {"approved": ["x"], "rejected": []}
+    known["customApiKeyResponses"] = {"approved": [settings.environment["ANTHROPIC_API_KEY"]], "rejected": []}
     file.write_bytes(orjson.dumps(known))
     master, slave = pty.openpty()
     extra = () if terminal else ("-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
