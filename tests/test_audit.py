@@ -485,6 +485,17 @@ def test_text_that_utf8_cannot_hold_is_made_readable(tmp_path: Path) -> None:
     assert records(path)[0]["text"] == "a\\ud800\n"
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_a_number_too_large_for_json_ends_no_log(tmp_path: Path, number: int) -> None:
+    """It is written as text, and what comes after it is written too."""
+    path = tmp_path / "audit.jsonl"
+    with opened(path) as log:
+        log.record("turn.ended", count=number, largest=2**64 - 1)
+        log.record("turn.ended", count=1)
+    assert [record["count"] for record in records(path)] == [hex(number), 1]
+    assert records(path)[0]["largest"] == 2**64 - 1
+
+
 def test_text_is_described_and_not_written_unless_asked(tmp_path: Path) -> None:
     """Without content logging, only the length and the hash of a text reach the file."""
     path = tmp_path / "audit.jsonl"

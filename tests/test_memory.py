@@ -109,6 +109,31 @@ async def test_a_process_whose_tools_had_the_memory_is_not_recycled(tmp_path: Pa
         assert driver.residents == {"c": pid}
 
 
+async def test_an_interrupt_after_the_answer_loses_it_to_no_measuring(tmp_path: Path) -> None:
+    """While the process is measured the turn has its answer, and keeps it."""
+    settings = scripted_settings(tmp_path, recycle_above=1, interrupt_grace=0.05)
+    async with scripted_engine(settings) as engine:
+        driver = driver_of(engine)
+        await engine.ask("c", "one")
+        resident = driver.roster.get("c")
+        assert resident is not None
+        resident.memory = 2**40
+        limiter = trio.to_thread.current_default_thread_limiter()
+        taken = [object() for _ in range(int(limiter.available_tokens))]
+        for each in taken:
+            limiter.acquire_on_behalf_of_nowait(each)
+        receipt = await engine.post("c", "two")
+        await until(lambda: limiter.statistics().tasks_waiting == 1)
+        attempt = engine._supervisor.actors["c"].runner._attempt
+        assert attempt is not None
+        scope = attempt._scope
+        assert await engine.interrupt("c")
+        await until(lambda: scope.cancel_called)
+        for each in taken:
+            limiter.release_on_behalf_of(each)
+        assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+
+
 async def test_nothing_hibernates_while_the_cli_has_background_work(tmp_path: Path) -> None:
     """Neither for idleness, nor for memory, nor for being too big, nor for room; all of it when the work is over."""
     settings = scripted_settings(tmp_path, max_residents=1, hibernate_after=0.05)

@@ -68,6 +68,17 @@ async def test_a_new_channel_gets_the_spare_and_another_one_is_started(tmp_path:
     assert (claimed["channel"], claimed["process"]) == ("c", spawned[0]["process"])
 
 
+async def test_a_spare_that_starts_gives_way_to_a_channel_that_waits_to_start(tmp_path: Path) -> None:
+    """Its place in the start ramp is the channel's, at once, also when it would never come up."""
+    fault = {"SCRIPTED_CLI_FAULT": "slow-start 987", "SCRIPTED_CLI_FAULT_ONCE": str(tmp_path / "once")}
+    settings = scripted_settings(tmp_path, spares=1, start_slots=1, variables=fault)
+    async with scripted_engine(settings) as engine:
+        await until((tmp_path / "once").exists)
+        assert (await engine.ask("c", "hello")).text == "echo: hello"
+        await has_spares(engine)
+    assert audit_records(settings, "spare.failed") == []
+
+
 async def test_an_old_session_gets_no_spare(tmp_path: Path) -> None:
     """It is resumed in a process of its own."""
     settings = scripted_settings(tmp_path)

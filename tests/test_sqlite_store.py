@@ -7,8 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -139,6 +141,45 @@ async def test_a_failing_commit_fails_its_group_and_no_later_one(tmp_path: Path)
         await writer.run(lambda connection: connection.execute("CREATE TABLE t (n)").rowcount)
     await writer.run(lambda connection: connection.execute("CREATE TABLE t (n)").rowcount)
     await writer.aclose()
+
+
+def test_a_run_that_ends_without_closing_the_store_leaves_no_thread(tmp_path: Path) -> None:
+    """The interpreter waits for the thread, so a host that closes nothing must not make it wait for ever."""
+
+    async def main() -> Writer:
+        writer = Writer(partial(plain_connection, tmp_path), last=lambda _: None)
+        await writer.start()
+        await writer.run(lambda connection: connection.execute("CREATE TABLE t (n)").rowcount)
+        return writer
+
+    writer = trio.run(main)
+    writer._thread.join(5)
+    assert not writer._thread.is_alive()
+
+
+def test_ctrl_c_while_the_store_opens_leaves_no_thread(tmp_path: Path) -> None:
+    """It goes through the shield around the opening; what is opened after it is closed."""
+    interrupted = threading.Event()
+
+    def connect() -> sqlite3.Connection:
+        os.kill(os.getpid(), signal.SIGINT)
+        interrupted.wait(5)
+        return plain_connection(tmp_path)
+
+    async def main() -> None:
+        writer = Writer(connect, last=lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            await writer.start()
+        interrupted.set()
+        await trio.to_thread.run_sync(writer._thread.join, 5)
+        assert not writer._thread.is_alive()
+
+    trio.run(main)
+
+
+def plain_connection(place: Path) -> sqlite3.Connection:
+    """An empty database."""
+    return sqlite3.connect(place / "db", isolation_level=None, check_same_thread=False)
 
 
 async def test_a_killed_program_loses_nothing_it_acknowledged(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from echo_actors.audit.chain import sha256
 _RESERVED = frozenset({"seq", "time", "event", "run", "prev"})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+"""The whole numbers that orjson can write."""
+
 _OVERHEAD = 200
 """What a record has besides its texts, in bytes, more or less."""
 
@@ -93,12 +96,18 @@ def _render(_logger: Any, _method: str, event: EventDict) -> bytes:
     try:
         return orjson.dumps(event)
     except orjson.JSONEncodeError:
-        # Python's strings can hold what UTF-8 cannot, half a surrogate pair: such text must not stop the engine.
-        readable = {
-            name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-            for name, value in event.items()
-        }
+        # Python's strings can hold what UTF-8 cannot, half a surrogate pair, and its whole numbers what orjson cannot:
+        # neither may stop the engine, nor end the log's thread.
+        readable = {name: _readable(value) for name, value in event.items()}
         return orjson.dumps(readable)
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+        return hex(value)
+    return value
 
 
 def text_fields(text: str, content: bool, name: str = "text") -> dict[str, str | int]:

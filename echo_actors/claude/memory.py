@@ -18,6 +18,9 @@ from echo_actors.claude.roster import Roster
 EVERY = 5.0
 """Seconds between looks. A CLI that grows by 100 MB between two is nothing unusual: leave the limit some room."""
 
+PATIENCE = 1.0
+"""Seconds that the measuring after a turn waits for a thread; the next look measures anyway."""
+
 
 @attrs.define(eq=False)
 class Memory:
@@ -61,9 +64,14 @@ class Memory:
         self.roster.on_change()
 
     async def after_turn(self, resident: Resident) -> None:
-        """Recycle a resident that was too big in its turn and still is: its tools may have had the memory."""
-        if resident.memory > self.recycle_above and await self._measure([resident], alone=True):
-            self._recycle(resident)
+        """Recycle a resident that was too big in its turn and still is: its tools may have had the memory.
+
+        Not to be cancelled, because the turn's answer would be lost with it; it waits for a thread, but not for long.
+        """
+        if resident.memory > self.recycle_above:
+            with trio.move_on_after(PATIENCE, shield=True):
+                if await self._measure([resident], alone=True):
+                    self._recycle(resident)
 
     def _recycle(self, resident: Resident) -> None:
         if resident.memory > self.recycle_above and resident.dispensable and not resident.muted:

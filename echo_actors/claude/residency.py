@@ -214,6 +214,8 @@ class Residency:
             resident.interrupt()
         try:
             await self.roster.admit(resident)
+            if not self.spawner.starts.free:
+                self.roster.stop_spare_start()
             async with self.spawner.starts.hold():
                 listener.on_phase(Phase.STARTING)
                 earlier = request.session_id if self.spawner.resumable(request) else None

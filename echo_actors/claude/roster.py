@@ -167,10 +167,16 @@ class Roster:
         idle = [each for each in self.everyone() if each.dispensable]
         return sorted(idle, key=lambda each: -math.inf if each.spare else each.last_used)
 
+    def stop_spare_start(self) -> bool:
+        """Let the start of a spare give way to somebody who needs what it takes; False when there is none."""
+        if self.spare_start is None:
+            return False
+        self.spare_start.cancel()
+        self.spare_start = None
+        return True
+
     def _free_one(self) -> None:
-        if self.spare_start is not None:
-            self.spare_start.cancel()
-            self.spare_start = None
+        if self.stop_spare_start():
             return
         first = next(iter(self.dispensable()), None)
         if first is not None:

@@ -74,9 +74,15 @@ class Writer:
                 opened.append(translated(problem))
 
         # A half-opened database has no owner that could close it, so the opening is waited for.
-        self._jobs.put((connect, done.set))
-        with trio.CancelScope(shield=True):
-            await done.wait()
+        try:
+            self._jobs.put((connect, done.set))
+            with trio.CancelScope(shield=True):
+                await done.wait()
+        except BaseException:
+            # Ctrl-C goes through a shield. The interpreter waits for the thread, so it must not wait for more jobs.
+            self._jobs.put((lambda: _discard(opened), lambda: None))
+            self._jobs.put(None)
+            raise
         if isinstance(opened[0], Exception):
             self._jobs.put(None)
             self._thread.join()
@@ -144,17 +150,20 @@ class Writer:
     # -- on the loop
 
     async def _serve(self) -> None:
-        """Run what was asked, group after group, until the store is closed."""
-        while self._requests or not self._closing:
-            if not self._requests:
-                self._news = trio.Event()
-                await self._news.wait()
-            # Whoever was woken together with this task can still share the transaction.
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            group, self._requests = self._requests, []
-            await self._run_group(group)
-        self._jobs.put((self._close, self._ended.set))
-        self._jobs.put(None)
+        """Run what was asked, group after group, until the store is closed, or the trio run ends without that."""
+        try:
+            while self._requests or not self._closing:
+                if not self._requests:
+                    self._news = trio.Event()
+                    await self._news.wait()
+                # Whoever was woken together with this task can still share the transaction.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                group, self._requests = self._requests, []
+                await self._run_group(group)
+        finally:
+            self._closing = True
+            self._jobs.put((self._close, self._ended.set))
+            self._jobs.put(None)
 
     async def _run_group(self, group: list[Request]) -> None:
         transactions, done = self._transactions, trio.Event()
@@ -188,6 +197,13 @@ class Writer:
         if not self._transactions.met_damage:
             self._transactions.run([Request(self._last)])
         self._transactions.connection.close()
+
+
+def _discard(opened: list[Transactions | Exception]) -> None:
+    """Close a database that was opened for nobody."""
+    for each in opened:
+        if isinstance(each, Transactions):
+            each.connection.close()
 
 
 def _deliver(group: list[Request]) -> None:
