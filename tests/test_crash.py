@@ -32,11 +32,9 @@ from echo_actors import Engine, MailboxFull, Settings, open_engine
 from echo_actors.audit import verify
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.transcript import Transcript
-from echo_actors.errors import StoreLocked
 from echo_actors.events import SessionChanged, TurnEnded
 from echo_actors.models import OutcomeKind, Reply
 from echo_actors.simulator.model import ModelServer
-from echo_actors.state.lock import lock_directory
 from echo_actors.state.records import StoredMessage
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.testing.instant_driver import InstantDriver
@@ -70,22 +68,6 @@ async def answer_of(engine: Engine, message_id: str) -> Reply:
     assert outcome.kind is OutcomeKind.ANSWERED, outcome
     assert outcome.reply is not None
     return outcome.reply
-
-
-async def unlocked(settings: Settings) -> None:
-    """Wait until the state directory is free.
-
-    The next spare may just have been forked when the program was killed: it has the lock until it executes the CLI.
-    """
-
-    def is_free() -> bool:
-        try:
-            lock_directory(settings.state_dir, now=datetime.now(UTC)).release()
-        except StoreLocked:
-            return False
-        return True
-
-    await until(is_free)
 
 
 def sessions_asked(tmp_path: Path) -> list[str]:
@@ -316,7 +298,6 @@ async def test_a_first_message_on_a_spare_has_one_outcome_wherever_the_program_i
     text = WORKING if point == "working" else "go on"
     await killed(settings, (message_id, CHANNEL, text), at=point)
     spare = audit_records(settings, "process.spawned")[0]["session"]
-    await unlocked(settings)
     async with scripted_engine(settings) as engine:
         reply, outcome = await answer_of(engine, message_id), await engine.outcome(message_id)
     assert (reply.text, outcome.attempts) == (f"echo: {text}", attempts)
@@ -507,7 +488,6 @@ async def test_a_first_turn_on_a_spare_of_the_real_cli_has_one_outcome_after_a_k
     text = 'work [[tool Bash {"command": "echo started; sleep 1; echo done"}]]'
     settings, message_id = real_settings(allowed_tools=("Bash",), spares=1), new_id()
     await killed(settings, (message_id, CHANNEL, text), at=point)
-    await unlocked(settings)
     began = (await stored(settings, message_id)).session_id
     assert began == audit_records(settings, "spare.claimed")[0]["session"]
     async with scripted_engine(settings, seconds=40) as engine:

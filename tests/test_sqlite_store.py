@@ -15,10 +15,12 @@ from pathlib import Path
 from uuid import UUID
 
 import attrs
+import orjson
 import pytest
 import trio
 
 from echo_actors.errors import StaleRevision, StoreError, StoreFull, StoreLocked
+from echo_actors.state.lock import LOCK_NAME, lock_directory
 from echo_actors.state.sqlite import DATABASE_NAME, SQLiteStore, open_sqlite_store
 from echo_actors.state.writer import Writer
 from echo_actors.testing.memory_store import MemoryDisk, MemoryStore
@@ -27,6 +29,7 @@ from echo_actors.testing.store_kit import NOON, OpenStore, StoreConformance, mak
 CHILD = """
 import sys, trio
 from pathlib import Path
+from echo_actors.state.lock import LOCK_NAME, lock_directory
 from echo_actors.state.sqlite import open_sqlite_store
 from echo_actors.testing.store_kit import NOON, make_message
 async def accept(store, start):
@@ -199,6 +202,28 @@ async def test_a_killed_program_loses_nothing_it_acknowledged(tmp_path: Path) ->
         kept = {s.message.sequence for s in await store.unfinished("chat:1", after=0, limit=10**9)}
         assert store.set_aside is None
     assert {int(line) for line in lines} <= kept
+
+
+async def test_a_directory_whose_owner_is_dead_is_waited_for(tmp_path: Path) -> None:
+    """What a killed program was forking has its lock for a moment longer."""
+    lock = lock_directory(tmp_path, now=NOON)
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:  # noqa: ASYNC220 - nothing else runs here
+        pass
+    (tmp_path / LOCK_NAME).write_bytes(orjson.dumps({"pid": gone.pid, "host": "here", "started": "then"}))
+    opened = trio.Event()
+
+    async def own() -> None:
+        async with open_at(tmp_path):
+            opened.set()
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(own)
+            with trio.move_on_after(0.1):
+                await opened.wait()
+            assert not opened.is_set()
+            lock.release()
+            await opened.wait()
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all", b"SQLite format 3\0" + b"x" * 5000])

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import attrs
+import psutil
 import trio
 
-from echo_actors.errors import StaleRevision, StoreError
+from echo_actors.errors import StaleRevision, StoreError, StoreLocked
 from echo_actors.models import Message
 from echo_actors.state import statements
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
@@ -26,6 +27,9 @@ DATABASE_NAME = "store.sqlite3"
 
 FORGET_BATCH = 500
 """How many messages are dropped in one transaction, so that the writes of running turns get in between."""
+
+DEAD_OWNER_PATIENCE = 1.0
+"""Seconds to wait for a state directory whose owner is dead."""
 
 QUICK_ROWS = 100
 """How many rows a page may have that is read without a thread."""
@@ -51,7 +55,7 @@ async def open_sqlite_store(
         StoreError: It cannot be read or written, or belongs to another program or a newer version of this one.
     """
     codec = make_codec()
-    lock = lock_directory(state_dir, now=now())
+    lock = await _own(state_dir, now)
     opening = _Opening(state_dir / DATABASE_NAME, now, max_pages)
     writer = Writer(opening, last=statements.mark_clean, guard=lock.check)
     try:
@@ -64,6 +68,29 @@ async def open_sqlite_store(
         yield store
     finally:
         await store.aclose()
+
+
+async def _own(state_dir: Path, now: Callable[[], datetime]) -> DirectoryLock:
+    """Own a state directory; one whose owner is dead is waited for, but not for long.
+
+    A program that is killed while it starts another one leaves a copy of itself behind, which has the lock until it
+    has become the other program.
+    """
+    ends = trio.current_time() + DEAD_OWNER_PATIENCE
+    while True:
+        try:
+            return lock_directory(state_dir, now=now())
+        except StoreLocked as locked:
+            if _lives(locked.pid) or trio.current_time() > ends:
+                raise
+        await trio.sleep(0.02)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 @attrs.define(eq=False)
