@@ -69,6 +69,7 @@ class Acceptance:
         actor = await self._place(message.channel)
         if self.find(message.message_id) is not None:
             # It came a second time, and was quicker to a place.
+            actor.mailbox.decline()
             return await self.accept(message)
         dropped = self._drop_for(actor.mailbox) if actor.mailbox.full else None
         entry = Entry(message.numbered(self.last_sequence + 1))

@@ -160,6 +160,10 @@ class Mailbox:
             # The place was kept for this caller, who takes it before anybody else runs.
             self._granted -= not self._closed
 
+    def decline(self) -> None:
+        """Leave a place that one has waited for to the next one in the line."""
+        self._grant()
+
     def close(self) -> None:
         """Send those away who wait for a place."""
         self._closed = True
