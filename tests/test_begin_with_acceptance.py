@@ -11,10 +11,13 @@ import trio
 from support import memory_services, new_id, opened, plain_settings
 
 from echo_actors import Accepted, StoreError, TurnStarted
+from echo_actors.actors.channel import ChannelActor
+from echo_actors.actors.idleness import Idleness
+from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.errors import StoreFull
 from echo_actors.intake import new_message
-from echo_actors.models import Message, OutcomeKind
+from echo_actors.models import BusyPolicy, Message, OutcomeKind
 from echo_actors.state.records import Claim, End, StoredMessage
 from echo_actors.testing.instant_driver import InstantDriver
 from echo_actors.testing.memory_store import MemoryStore
@@ -95,6 +98,28 @@ async def test_a_message_whose_acceptance_failed_is_not_run(tmp_path: Path) -> N
     assert store.asked == ["accept", "start"]
     assert driver.requests == []
     assert store.disk.messages == {}
+
+
+async def test_no_message_joins_one_that_may_still_be_refused(tmp_path: Path) -> None:
+    """It would be lost with it; once that is on disk they share a turn."""
+    services = memory_services(InstantDriver(), tmp_path)
+    actor = ChannelActor("c", services, lambda _: None, Entry.of, lambda _: None, Idleness(60))
+    first, second = (
+        Entry(
+            new_message(
+                "c", text, {"busy": BusyPolicy.COLLECT}, now=services.now(), max_bytes=100, new_id=new_id
+            ).numbered(number)
+        )
+        for number, text in enumerate(("one", "two"))
+    )
+    actor.mailbox.offer(first)
+    actor.mailbox.offer(second)
+    second.commit()
+    assert await actor.mailbox.next() is first
+    assert actor.mailbox.begin(first)
+    assert actor.runner.beginnings.gather(first) == [first]
+    first.commit()
+    assert actor.runner.beginnings.gather(first) == [first, second]
 
 
 async def test_acceptance_is_announced_before_the_start(tmp_path: Path) -> None:

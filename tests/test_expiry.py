@@ -144,6 +144,29 @@ async def test_entries_expire_in_the_order_of_their_deadlines(autojump_clock: tr
     assert expired == [("3", start + 3), ("2", start + 7), ("1", start + 100)]
 
 
+async def test_a_message_that_was_refused_and_comes_again_has_its_time_anew(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The deadline of the first try is not the second one's, though both have one id."""
+    expired, known = list[float](), _Known()
+
+    async def expire(_: Entry) -> None:
+        await trio.lowlevel.checkpoint()
+        expired.append(autojump_clock.current_time())
+
+    start = autojump_clock.current_time()
+    expiry = Expiry(10.0, lambda: NOON, known.get, expire)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expiry.run)
+        expiry.watch(known.make(1))
+        await trio.sleep(7)
+        known.pop("1").refuse()
+        expiry.watch(known.make(1))
+        await trio.sleep(50)
+        nursery.cancel_scope.cancel()
+    assert expired == [start + 17]
+
+
 async def _never(_: Entry) -> None:
     raise AssertionError("nothing here runs")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,24 @@ async def test_those_who_wait_for_a_place_get_it_in_the_order_in_which_they_came
             await engine.ask("c", "last")
     texts = [request.content for request in driver.requests]
     assert texts == ["hold", *(f"waiting {n}" for n in range(SIZE)), *(f"late {n}" for n in range(8)), "last"]
+
+
+async def test_one_who_finds_its_message_known_leaves_its_place_to_the_next(tmp_path: Path) -> None:
+    """As when a message is sent again by somebody who grew tired of waiting for its place."""
+    gate, message_id = Gate(), new_id()
+    driver = InstantDriver(gate)
+    settings = plain_settings(tmp_path, full_mailbox=FullPolicy.WAIT, mailbox_size=1)
+    with trio.fail_after(20):
+        async with open_engine(settings, driver=driver) as engine:
+            await engine.post("c", "hold")
+            await gate.entered()
+            await engine.post("c", "waiting")
+            async with trio.open_nursery() as nursery:
+                for text, key in (("twice", message_id), ("twice", message_id), ("next", new_id())):
+                    nursery.start_soon(partial(engine.ask, "c", text, message_id=key))
+                    await trio.testing.wait_all_tasks_blocked()
+                gate.open()
+    assert [request.content for request in driver.requests] == ["hold", "waiting", "twice", "next"]
 
 
 async def test_those_who_wait_for_a_place_are_told_when_the_engine_closes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import trio.testing
 from support import asked, audit_records, scripted_engine, scripted_settings, until
 from test_spares import driver_of, has_spares
 
+from echo_actors.claude import memory
 from echo_actors.claude.process_table import ProcTable
 from echo_actors.claude.process_tree import Identity, descendants
 from echo_actors.claude.residency import Residency
@@ -132,6 +133,21 @@ async def test_an_interrupt_after_the_answer_loses_it_to_no_measuring(tmp_path: 
         for each in taken:
             limiter.release_on_behalf_of(each)
         assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+
+
+async def test_nobody_hibernates_for_memory_that_a_recycled_one_gives_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has grown too big goes; without it all is well."""
+    async with scripted_engine(scripted_settings(tmp_path)) as engine:
+        driver = driver_of(engine)
+        for channel in ("a", "big", "b"):
+            await engine.ask(channel, "hello")
+        sizes = {pid: 10 if channel == "big" else 3 for channel, pid in driver.residents.items()}
+        monkeypatch.setattr(memory, "_sizes", lambda pids: [sizes[pid] for pid in pids])
+        driver.memory.limit, driver.memory.recycle_above = 12, 5
+        await driver.memory.look()
+        assert set(driver.residents) == {"a", "b"}
 
 
 async def test_nothing_hibernates_while_the_cli_has_background_work(tmp_path: Path) -> None:

@@ -369,3 +369,24 @@ async def test_a_channel_that_is_suspended_or_an_engine_that_drains_prewarms_not
         await engine.drain()
         with pytest.raises(EngineClosed):
             await engine.prewarm("c")
+
+
+async def test_a_prewarming_ends_when_the_engine_drains(tmp_path: Path) -> None:
+    """It would start a process after all others were ended; it is not a failure of the channel's."""
+    settings = scripted_settings(tmp_path)
+    warm: list[bool] = []
+    async with trio.open_nursery() as nursery:
+        async with scripted_engine(settings) as engine:
+            # With no start slot left, nothing comes up.
+            starts = driver_of(engine).spawner.starts
+            while starts.free:
+                await starts.acquire()
+
+            async def prewarm() -> None:
+                warm.append(await engine.prewarm("c"))
+
+            nursery.start_soon(prewarm)
+            await until(lambda: starts.waiting == 1)
+        assert warm == [False]
+    assert audit_records(settings, "prewarm.failed") == []
+    assert audit_records(settings, "process.spawned") == []

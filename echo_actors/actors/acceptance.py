@@ -69,6 +69,7 @@ class Acceptance:
         actor = await self._place(message.channel)
         if self.find(message.message_id) is not None:
             # It came a second time, and was quicker to a place.
+            actor.mailbox.decline()
             return await self.accept(message)
         dropped = self._drop_for(actor.mailbox) if actor.mailbox.full else None
         entry = Entry(message.numbered(self.last_sequence + 1))
@@ -79,8 +80,11 @@ class Acceptance:
         if stored is not None:
             return Taken(stored, Receipt(stored.message.message_id, stored.message.sequence, 0))
         receipt = Receipt(message.message_id, entry.message.sequence, position)
-        self._announce(entry.message, receipt)
-        entry.commit()
+        try:
+            self._announce(entry.message, receipt)
+        finally:
+            # It is on disk, whatever became of the announcement, and its actor may be waiting to hear so.
+            entry.commit()
         if entry.state is EntryState.WAITING:
             actor.runner.on_accepted(entry)
         return Taken(entry, receipt, new=True)

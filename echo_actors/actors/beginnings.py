@@ -53,7 +53,9 @@ class Beginnings:
         return None if result is None else Verdict(kind=OutcomeKind.ANSWERED, result=result)
 
     def gather(self, first: Entry) -> list[Entry]:
-        """The messages that the first one's turn begins with."""
+        """The messages that the first one's turn begins with; none joins one that may still be refused."""
+        if not first.settled.is_set():
+            return [first]
         room = self.services.settings.max_message_bytes - len(first.message.text.encode())
 
         def joins(entry: Entry) -> bool:
@@ -77,7 +79,7 @@ class Beginnings:
         if first.settled.is_set():
             await self.endings.persist(start)
         elif not await self._begin_with_acceptance(first, start):
-            batch.take_all()
+            batch.take([uuid])
             return False
         for entry in entries:
             entry.attempts += 1

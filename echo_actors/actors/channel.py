@@ -55,6 +55,7 @@ class ChannelActor:
     _last_loaded: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
     _waiting: trio.CancelScope | None = attrs.field(default=None, init=False)
+    _prewarming: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the parts that need the channel's name."""
@@ -82,12 +83,13 @@ class ChannelActor:
                 return
 
     def drain(self) -> None:
-        """Begin nothing more; a running turn goes on."""
+        """Begin nothing more; a running turn goes on, prewarming does not."""
         self._draining = True
         self.mailbox.close()
         self.mailbox.wake()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for wait in (self._waiting, self._prewarming):
+            if wait is not None:
+                wait.cancel()
 
     def stop_turn(self, stop: Stop, *, now: bool = False) -> bool:
         """Ask the running turn to end; False when none is running."""
@@ -110,16 +112,20 @@ class ChannelActor:
         With a message in the mailbox or in a turn, that turn makes the process ready: this only says whether it is.
         """
         driver, timeout = self.services.driver, self.services.settings.start_timeout
-        if self._draining or self.runner.batch is not None or self.mailbox.depth:
+        if self._leaving() or self.runner.batch is not None or self.mailbox.depth:
             await trio.lowlevel.checkpoint()
             return driver.is_warm(self.channel)
         reason = f"the start clock ran out after {timeout:g} s"
-        with trio.move_on_after(timeout):
+        with trio.move_on_after(timeout) as scope:
             try:
                 async with self.between_turns():
-                    return await driver.prewarm(self.session.request())
+                    self._prewarming = scope
+                    if not self._leaving():
+                        return await driver.prewarm(self.session.request())
             except (CLINotFound, CLIFailed) as error:
                 reason = str(error)
+        if self._leaving():
+            return False
         self.services.record("prewarm.failed", channel=self.channel, reason=reason)
         return False
 
@@ -196,6 +202,10 @@ class ChannelActor:
                 self.services.turn_slots.release()
         finally:
             self._between_turns.release()
+
+    def _leaving(self) -> bool:
+        """Whether the engine drains; it may begin to during any await, which the attribute does not tell mypy."""
+        return self._draining
 
     def _owned(self) -> Claim:
         if self._claim is None:

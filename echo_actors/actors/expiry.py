@@ -53,9 +53,10 @@ class Expiry:
             patience = min(patience, (message.deadline - self.now()).total_seconds())
         if math.isinf(patience):
             return
-        heapq.heappush(self._heap, (trio.current_time() + patience, message.message_id))
+        entry.expires = trio.current_time() + patience
+        heapq.heappush(self._heap, (entry.expires, message.message_id))
         if len(self._heap) > self._limit:
-            self._heap = [item for item in self._heap if self._waiting(item[1])]
+            self._heap = [item for item in self._heap if self._waiting(*item)]
             heapq.heapify(self._heap)
             self._limit = 2 * len(self._heap) + _SLACK
         if self._heap and self._heap[0][1] == message.message_id:
@@ -70,12 +71,13 @@ class Expiry:
                 with trio.move_on_after(wait):
                     await self._changed.wait()
                 continue
-            _, message_id = heapq.heappop(self._heap)
-            if (entry := self._waiting(message_id)) is not None:
+            if (entry := self._waiting(*heapq.heappop(self._heap))) is not None:
                 await self.expire(entry)
                 del entry
 
-    def _waiting(self, message_id: str) -> Entry | None:
-        """The entry of a message that waits and has never begun."""
+    def _waiting(self, expires: float, message_id: str) -> Entry | None:
+        """The entry of a message that waits and has never begun; not one that came later under the same id."""
         entry = self.find(message_id)
-        return entry if entry is not None and entry.state in _WAITING and not entry.attempts else None
+        if entry is None or entry.expires != expires:
+            return None
+        return entry if entry.state in _WAITING and not entry.attempts else None

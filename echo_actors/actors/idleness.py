@@ -39,11 +39,10 @@ class Idleness:
         if math.isinf(self.patience):
             return
         while True:
-            now = trio.current_time()
-            due = next((began + self.patience for began in self._resting.values()), now + self.patience)
-            if due > now:
-                await trio.sleep(max(due - now, EAGERNESS))
-                continue
-            wake = next(iter(self._resting))
-            self.end(wake)
-            wake()
+            wake, began = next(iter(self._resting.items()), (None, trio.current_time()))
+            wait = began + self.patience - trio.current_time()
+            if wake is None or wait > 0:
+                await trio.sleep(max(wait, EAGERNESS))
+            else:
+                self.end(wake)
+                wake()

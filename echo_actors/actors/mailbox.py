@@ -47,6 +47,7 @@ class Entry:
             it went.
         replayed: Whether the CLI said that it had done the message before, and nothing shows an answer.
         failure: How the last attempt failed, when it is worth another.
+        expires: When it has waited too long, on trio's clock.
         outcome: Its end; waiters are woken by ``ended``.
     """
 
@@ -57,6 +58,7 @@ class Entry:
     recovered: bool = False
     replayed: bool = False
     failure: Verdict | None = None
+    expires: float = math.inf
     state: EntryState = EntryState.COMMITTING
     outcome: Outcome | None = None
     settled: trio.Event = attrs.Factory(trio.Event)
@@ -157,6 +159,10 @@ class Mailbox:
             await self._hopeful.park()
             # The place was kept for this caller, who takes it before anybody else runs.
             self._granted -= not self._closed
+
+    def decline(self) -> None:
+        """Leave a place that one has waited for to the next one in the line."""
+        self._grant()
 
     def close(self) -> None:
         """Send those away who wait for a place."""

@@ -55,7 +55,8 @@ class Memory:
             return
         for resident in self.roster.dispensable():
             self._recycle(resident)
-        excess = self.total - self.limit
+        # Those that are recycled now are on their way out.
+        excess = sum(each.memory for each in self.roster.everyone()) - self.limit
         for resident in self.roster.dispensable():
             if excess <= 0:
                 break

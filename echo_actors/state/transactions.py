@@ -83,7 +83,7 @@ class Transactions:
             _roll_back(self.connection)
             if is_busy(problem):
                 return Progress.TO_REPEAT
-            self._fail(group, problem)
+            self._fail([request for request in group if request.error is None], problem)
         except _GroupBroken:
             _roll_back(self.connection)
             return Progress.TO_REPEAT
