@@ -276,3 +276,26 @@ def test_an_event_that_was_published_before_is_copied() -> None:
     assert first.cursor == cursor
     assert second.cursor != cursor
     assert second.text == "1"  # type: ignore[attr-defined]  # it is the same text
+
+
+async def test_a_reader_that_waits_gets_events_in_order_also_when_several_come_before_it_runs() -> None:
+    """The first goes into its hand, the others into the buffer behind it."""
+    hub = make_hub()
+    seen: list[str] = []
+
+    async def watch(subscription: Subscription) -> None:
+        async for event in subscription:
+            assert isinstance(event, TextDelta)
+            seen.append(event.text)
+
+    with trio.fail_after(5):
+        async with hub.subscribe() as subscription, trio.open_nursery() as nursery:
+            nursery.start_soon(watch, subscription)
+            for burst in ("12", "3", "456"):
+                await trio.testing.wait_all_tasks_blocked()
+                assert subscription.empty
+                for text in burst:
+                    say(hub, text)
+                assert not subscription.empty
+            subscription.close()
+    assert "".join(seen) == "123456"

@@ -47,9 +47,15 @@ class Subscription:
         self._lost_until = ""
         self._closed = False
         self._reader: trio.lowlevel.Task | None = None
+        self._handed: Event | None = None
 
     def push(self, item: tuple[Event, int]) -> None:
         """Take an event with the amount of its text, at the cost of the oldest ones when the buffer is full."""
+        if self._reader is not None:
+            # Who waits has read all there was, and gets this one into the hand.
+            self._handed = item[0]
+            self._wake()
+            return
         self._chars += item[1]
         while self._buffer and (len(self._buffer) >= self._size or self._chars > self._hub.most_chars):
             lost, lost_chars = self._buffer.popleft()
@@ -57,8 +63,6 @@ class Subscription:
             self._lost_until = lost.cursor
             self._missed += self._missed >= 0
         self._buffer.append(item)
-        if self._reader is not None:
-            self._wake()
 
     def lag(self, missed: int, cursor: str) -> None:
         """Tell first that so many more events were lost before the next one, up to a cursor; -1 for who knows."""
@@ -69,7 +73,7 @@ class Subscription:
     @property
     def empty(self) -> bool:
         """Whether nothing waits to be read."""
-        return not self._buffer and not self._missed
+        return not self._buffer and not self._missed and self._handed is None
 
     def close(self) -> None:
         """Take no more events; those in the buffer can still be read."""
@@ -90,6 +94,9 @@ class Subscription:
 
     async def __anext__(self) -> Event:
         while True:
+            if self._handed is not None:
+                event, self._handed = self._handed, None
+                return event
             if self._missed:
                 missed, self._missed = self._missed, 0
                 cursor, self._lost_until = self._lost_until, ""
