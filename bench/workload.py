@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import attrs
@@ -11,6 +11,7 @@ import trio
 
 from bench.report import Round
 from bench.statistics import percentile, summarize
+from echo_actors import Engine
 
 Ask = Callable[[str], Awaitable[str]]
 """Sends a message to one channel and waits for the text of its answer."""
@@ -68,3 +69,19 @@ class Conversations:
             if self._done == self.channels:
                 self._all_done.set()
             await self._all_done.wait()
+
+
+async def talk(engine: Engine, channels: Sequence[str], messages: int) -> list[float]:
+    """Let channels of an engine talk at the same time; give the seconds that each message took."""
+    latencies: list[float] = []
+
+    async def one(channel: str) -> None:
+        for turn in range(messages):
+            began = time.perf_counter()
+            await engine.ask(channel, f"message {turn}")
+            latencies.append(time.perf_counter() - began)
+
+    async with trio.open_nursery() as nursery:
+        for channel in channels:
+            nursery.start_soon(one, channel)
+    return latencies

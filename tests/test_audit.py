@@ -542,3 +542,20 @@ def test_an_unconfigured_structlog_stays_unconfigured(tmp_path: Path) -> None:
     structlog.reset_defaults()
     write_log(tmp_path / "audit.jsonl", 1)
     assert not structlog.is_configured()
+
+
+def test_numbers_of_a_class_derived_from_int_or_float_end_no_log(tmp_path: Path) -> None:
+    """JSON's writer does not know such classes, which libraries for numbers have; the values are recorded."""
+
+    class Share(float):
+        """A float as others define it."""
+
+    class Count(int):
+        """A whole number as others define it."""
+
+    path = tmp_path / "audit.jsonl"
+    with opened(path) as log:
+        log.record("turn.ended", share=Share(0.5), count=Count(3))
+        log.record("turn.ended", share=1.0)
+    first, second = [record for record in records(path) if record["event"] == "turn.ended"]
+    assert (first["share"], first["count"], second["share"]) == (0.5, 3, 1.0)

@@ -6,7 +6,6 @@ outlasts them. Once with a driver whose answers wait, once with the scripted CLI
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from functools import partial
 from typing import Final
@@ -17,7 +16,8 @@ import trio
 from bench.harness import Harness
 from bench.report import Result, Round, Target
 from bench.statistics import percentile
-from echo_actors import Engine, open_engine
+from bench.workload import talk
+from echo_actors import open_engine
 from echo_actors.claude.driver import Driver, TurnRequest, TurnResult
 from echo_actors.testing.instant_driver import InstantDriver, echo
 
@@ -79,11 +79,11 @@ class _Load:
             async with open_engine(settings, driver=driver) as engine:
                 polite = [f"polite:{number}" for number in range(self.channels - 1)]
                 # Every channel has its actor, and its process if there are any, before anything is timed.
-                await self._talk(engine, [*polite, "flooding"], 1)
+                await talk(engine, [*polite, "flooding"], 1)
                 async with trio.open_nursery() as nursery:
                     for number in range(flood):
                         nursery.start_soon(engine.post, "flooding", f"flood {number}")
-                latencies = await self._talk(engine, polite, self.messages)
+                latencies = await talk(engine, polite, self.messages)
                 if flood:
                     assert engine.status().queued_messages > 0, "the flood was over before the polite ones"
                 # What is left of the flood shall not be waited for.
@@ -93,21 +93,6 @@ class _Load:
             "polite_p99_ms": percentile(latencies, 99) * 1000,
             "polite_worst_ms": max(latencies) * 1000,
         }
-
-    async def _talk(self, engine: Engine, channels: list[str], messages: int) -> list[float]:
-        """Let channels talk at the same time; give the seconds that each message took."""
-        latencies: list[float] = []
-
-        async def one(channel: str) -> None:
-            for turn in range(messages):
-                began = time.perf_counter()
-                await engine.ask(channel, f"message {turn}")
-                latencies.append(time.perf_counter() - began)
-
-        async with trio.open_nursery() as nursery:
-            for channel in channels:
-                nursery.start_soon(one, channel)
-        return latencies
 
 
 async def _slowly(request: TurnRequest) -> TurnResult:

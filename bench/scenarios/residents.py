@@ -20,7 +20,8 @@ from bench.harness import Harness
 from bench.memory import own_bytes
 from bench.report import Result, Round
 from bench.statistics import percentile
-from echo_actors import Engine, open_engine
+from bench.workload import talk
+from echo_actors import open_engine
 from echo_actors.claude.process_tree import marked
 
 RESIDENTS: Final = (16, 32, 100)
@@ -70,14 +71,14 @@ class _Load:
             )
             async with open_engine(settings) as engine:
                 began = time.perf_counter()
-                firsts = await self._talk(engine, channels, 1)
+                firsts = await talk(engine, channels, 1)
                 started = time.perf_counter() - began
                 processes = [psutil.Process(each.pid) for each in marked({"ECHOACTORS_RUN": engine.status().run_id})]
                 assert len(processes) >= residents
                 idle = await self._idle(processes)
                 memory = await trio.to_thread.run_sync(_private_bytes, processes)
                 began, cpu_began = time.perf_counter(), time.process_time()
-                latencies = await self._talk(engine, channels, self.messages)
+                latencies = await talk(engine, channels, self.messages)
                 elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu_began
                 began = time.perf_counter()
             closed = time.perf_counter() - began
@@ -93,21 +94,6 @@ class _Load:
             "own_cpu_ms_per_turn": cpu / turns * 1000,
             "close_s": closed,
         }
-
-    async def _talk(self, engine: Engine, channels: Sequence[str], messages: int) -> list[float]:
-        """Let all channels talk at the same time; give the seconds that each message took."""
-        latencies: list[float] = []
-
-        async def one(channel: str) -> None:
-            for turn in range(messages):
-                began = time.perf_counter()
-                await engine.ask(channel, f"message {turn}")
-                latencies.append(time.perf_counter() - began)
-
-        async with trio.open_nursery() as nursery:
-            for channel in channels:
-                nursery.start_soon(one, channel)
-        return latencies
 
     async def _idle(self, processes: Sequence[psutil.Process]) -> tuple[float, float]:
         """The share of a core, in percent, that all processes take together at rest, and that the engine takes."""

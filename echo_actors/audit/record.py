@@ -105,8 +105,10 @@ def _render(_logger: Any, _method: str, event: EventDict) -> bytes:
 def _readable(value: object) -> object:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
-        return hex(value)
+    if isinstance(value, float):
+        return float(value)  # of a subclass, which orjson does not know
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value) if _SMALLEST <= value <= _LARGEST else hex(value)
     return value
 
 
