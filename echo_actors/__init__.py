@@ -53,7 +53,7 @@ from echo_actors.models import (
     Trust,
     Usage,
 )
-from echo_actors.settings import Settings
+from echo_actors.settings import ChannelOptions, OptionChanges, Policy, Settings
 from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
+    "ChannelOptions",
     "ChannelSuspended",
     "Clock",
     "EchoActorsError",
@@ -78,10 +79,12 @@ __all__ = [
     "MailboxFull",
     "MessageOptions",
     "NotStorable",
+    "OptionChanges",
     "Outcome",
     "OutcomeKind",
     "PermissionAsked",
     "PersonalityError",
+    "Policy",
     "Receipt",
     "Reply",
     "Retrying",

@@ -59,6 +59,7 @@ class TurnRunner:
         """
         self._ticket = ticket
         batch = self.batch = Batch(policy_of(entry.message), [entry])
+        self.session.trust = batch.policy
         try:
             if entry.attempts and await self.beginnings.end_without_a_turn(entry):
                 return
@@ -114,7 +115,7 @@ class TurnRunner:
         attempt = self._attempt = Attempt(
             services.driver,
             request,
-            turns.clocks(services.settings),
+            turns.clocks(self.session.settings),
             turns.publisher(batch.entries[0].message.message_id, services),
             services.settings.interrupt_grace,
             self._invite,

@@ -123,7 +123,7 @@ def announce_start(entry: Entry, turn_id: str, session: Session, services: Servi
         message=message_id,
         turn=turn_id,
         session=session.session_id,
-        model=session.model,
+        model=session.launch.model,
         attempt=entry.attempts,
     )
 

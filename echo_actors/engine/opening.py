@@ -21,7 +21,8 @@ from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import AuditLog, Head, Record, open_audit
-from echo_actors.claude.driver import Driver, Launch
+from echo_actors.claude.driver import Driver
+from echo_actors.claude.launching import launch_for
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
@@ -70,7 +71,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now, 2 * settings.max_line_bytes)
         rooms.callback(hub.close)
         persona = _persona(prompt, settings)
-        launch = _launch(settings, persona)
+        launch = launch_for(settings, persona.file)
         slots = settings.turn_slots
         if driver is None:
             # A turn that has its slot shall not wait for a process's place, which is on no clock.
@@ -187,19 +188,6 @@ def _persona(prompt: str, settings: Settings) -> Persona:
         return Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt))
     except OSError as problem:
         raise StoreError(f"the system prompt cannot be written into {settings.state_dir}: {problem}") from problem
-
-
-def _launch(settings: Settings, persona: Persona) -> Launch:
-    """How the CLI runs for a channel that has chosen nothing."""
-    return Launch(
-        model=settings.model,
-        working_dir=settings.working_dir.resolve(),
-        allowed_tools=settings.tools,
-        permission_mode=settings.permission_mode,
-        prompt_file=persona.file,
-        partial_messages=settings.stream_deltas,
-        extra_arguments=settings.cli_arguments,
-    )
 
 
 def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:
