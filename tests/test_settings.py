@@ -22,6 +22,17 @@ COUNTS = sorted(name for name, field in FIELDS.items() if field.type is int)
 
 TABLES: dict[str, Any] = {
     "permission_mode": "plan",
+    "available_tools": ("Read",),
+    "mcp_servers": {"t": {"command": "server"}},
+    "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]},
+    "agents": {"reviewer": {"description": "d", "prompt": "p"}},
+    "json_schema": {"type": "object"},
+    "cli_settings": {"permissions": {"deny": ["Bash"]}},
+    "max_turns": 3,
+    "effort": "low",
+    "fallback_model": "haiku",
+    "setting_sources": ("user",),
+    "cli_arguments": ("--betas", "x"),
     "policies": {Trust.EXTERNAL: Policy(model="haiku")},
     "channels": {
         "discord:42": ChannelOptions(mailbox_size=3, policies={Trust.MEMBER: Policy(allowed_tools=("Read",))})

@@ -137,12 +137,12 @@ async def test_a_spare_that_dies_when_it_was_claimed_is_replaced_under_the_same_
 
 
 async def test_a_spare_whose_launch_differs_is_not_claimed(tmp_path: Path) -> None:
-    """Only the model can be changed in a process that runs."""
+    """Only the model and the permission mode can be changed in a process that runs."""
     async with scripted_engine(scripted_settings(tmp_path, spares=1)) as engine:
         (spare,) = await has_spares(engine)
         driver, session_id = driver_of(engine), spare.machine.session_id
-        assert driver.new_session("c", attrs.evolve(spare.launch, permission_mode="plan")) != session_id
-        assert driver.new_session("d", attrs.evolve(spare.launch, model="opus")) == session_id
+        assert driver.new_session("c", attrs.evolve(spare.launch, disallowed_tools=("Bash",))) != session_id
+        assert driver.new_session("d", attrs.evolve(spare.launch, model="opus", permission_mode="plan")) == session_id
 
 
 async def test_a_claimed_spare_that_is_never_used_is_the_channels_until_it_hibernates(tmp_path: Path) -> None:

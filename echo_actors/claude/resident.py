@@ -24,6 +24,10 @@ from echo_actors.events import Event
 _SESSION_LOST = "No conversation found with session ID"
 
 
+class Refused(CLIFailed):
+    """A running CLI cannot be changed as it was asked to; one that is started like that may be."""
+
+
 @attrs.define(eq=False)
 class _Question:
     """A control request that waits for its answer."""
@@ -54,7 +58,7 @@ class Resident:
 
     Attributes:
         channel: Whose it is; empty while it is a spare.
-        launch: How it was started; its model follows ``set_model``.
+        launch: How it runs; what can be changed follows ``adapt``.
         listener: Of the running turn, or ``Silence`` while it is got ready; None when it is idle.
         last_used: When its last turn ended, on trio's clock.
         failure: Why it can be used no more.
@@ -196,16 +200,23 @@ class Resident:
         self._results = {other: each for other, each in self._results.items() if each is not result}
         return result
 
-    async def set_model(self, model: str) -> None:
-        """Let the next turn use another model.
+    async def adapt(self, launch: Launch) -> None:
+        """Let the next turn run like this, as far as a running CLI can be changed.
 
         Raises:
-            CLIFailed: The CLI refused, or ended.
+            Refused: The CLI goes on as it was.
+            CLIFailed: The CLI ended.
         """
-        response = await self._answer(self._ask("set_model", model=model))
+        if self.launch.model != launch.model:
+            await self._set("set_model", model=launch.model)
+        if self.launch.permission_mode != launch.permission_mode:
+            await self._set("set_permission_mode", mode=launch.permission_mode)
+        self.launch = launch
+
+    async def _set(self, subtype: str, **fields: str) -> None:
+        response = await self._answer(self._ask(subtype, **fields))
         if response.get("subtype") != "success":
-            raise CLIFailed(f"the CLI refused the model {model!r}: {response.get('error')}")
-        self.launch = attrs.evolve(self.launch, model=model)
+            raise Refused(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""
