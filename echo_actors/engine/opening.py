@@ -30,6 +30,7 @@ from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
 from echo_actors.errors import StoreError
+from echo_actors.models import Trust
 from echo_actors.personality import (
     PROMPT_PREFIX,
     build_system_prompt,
@@ -39,6 +40,7 @@ from echo_actors.personality import (
 )
 from echo_actors.safety.private_file import remove_private_files
 from echo_actors.settings import Settings
+from echo_actors.settings.layers import for_trust
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
@@ -84,7 +86,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         if driver is None:
             # A turn that has its slot shall not wait for a process's place, which is on no clock.
             slots = min(slots, settings.max_residents)
-            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, launch))
+            usual = launch_for(for_trust(settings, Trust.MEMBER), persona.file)
+            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, usual))
         services = Services(
             settings=settings,
             store=store,

@@ -50,14 +50,13 @@ def for_trust(settings: Settings, trust: Trust) -> Settings:
     return attrs.evolve(settings, **changes, models=_all_models(settings, changes))
 
 
-def changed(settings: Settings, options: ChannelOptions, changes: OptionChanges) -> ChannelOptions:
+def changed(options: ChannelOptions, changes: OptionChanges) -> ChannelOptions:
     """A channel's options with changes.
 
     Raises:
         SettingsError: An option is unknown or cannot be used; nothing has changed then.
     """
     after: ChannelOptions = attrs.evolve(options, **checked_names(ChannelOptions, dict(changes)))
-    settings.check_options(after)
     return after
 
 
