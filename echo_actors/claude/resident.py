@@ -19,7 +19,6 @@ from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
-from echo_actors.events import Event
 
 _SESSION_LOST = "No conversation found with session ID"
 
@@ -34,22 +33,6 @@ class _Question:
 
     answered: trio.Event = attrs.Factory(trio.Event)
     response: dict[str, Any] = attrs.Factory(dict)
-
-
-class Silence:
-    """The listener of a process that is got ready while no turn runs."""
-
-    def on_phase(self, phase: Phase) -> None:
-        """No clock follows it."""
-
-    def on_life(self) -> None:
-        """Nobody doubts it."""
-
-    def on_begun(self, uuid: str) -> None:
-        """It has no message."""
-
-    def on_event(self, event: Event) -> None:
-        """Nobody listens."""
 
 
 @attrs.define(eq=False)
@@ -209,9 +192,17 @@ class Resident:
         """
         if self.launch.model != launch.model:
             await self._set("set_model", model=launch.model)
-        if self.launch.permission_mode != launch.permission_mode:
+        if self._mode != launch.permission_mode:
             await self._set("set_permission_mode", mode=launch.permission_mode)
         self.launch = launch
+
+    def runs_like(self, launch: Launch) -> bool:
+        """Whether there is nothing to adapt; a turn may have changed the mode, as one that leaves ``plan`` does."""
+        return self.launch == launch and self._mode == launch.permission_mode
+
+    @property
+    def _mode(self) -> str:
+        return self.machine.permission_mode or self.launch.permission_mode
 
     async def _set(self, subtype: str, **fields: str) -> None:
         response = await self._answer(self._ask(subtype, **fields))
