@@ -17,7 +17,7 @@ from echo_actors.claude.driver import Launch, Phase, SessionRequest, Silence, Tu
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
-from echo_actors.claude.resident import Refused, Resident
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.spares import Spares
@@ -102,8 +102,8 @@ class Residency:
         if resident is not None:
             try:
                 return await self._run_on(resident, request, listener)
-            except CLIFailed as error:
-                if not (isinstance(error, Refused) or resident.died_before(request.turn_id)):
+            except CLIFailed:
+                if not resident.died_before(request.turn_id):
                     raise
                 # It refused to run like this, or died while it was idle, which shows only now. It never began the
                 # message: a new one can have it.

@@ -23,10 +23,6 @@ from echo_actors.errors import CLIFailed
 _SESSION_LOST = "No conversation found with session ID"
 
 
-class Refused(CLIFailed):
-    """A running CLI cannot be changed as it was asked to; one that is started like that may be."""
-
-
 @attrs.define(eq=False)
 class _Question:
     """A control request that waits for its answer."""
@@ -187,8 +183,7 @@ class Resident:
         """Let the next turn run like this, as far as a running CLI can be changed.
 
         Raises:
-            Refused: The CLI goes on as it was.
-            CLIFailed: The CLI ended.
+            CLIFailed: The CLI refused, or ended. One that is started like that may run like that.
         """
         if self.launch.model != launch.model:
             await self._set("set_model", model=launch.model)
@@ -207,7 +202,7 @@ class Resident:
     async def _set(self, subtype: str, **fields: str) -> None:
         response = await self._answer(self._ask(subtype, **fields))
         if response.get("subtype") != "success":
-            raise Refused(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
+            raise CLIFailed(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""
