@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Launch
+from echo_actors.claude.driver import Launch, Processes
 from echo_actors.claude.process import CLIProcess
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.resident import Resident
@@ -58,6 +58,16 @@ class Roster:
     def everyone(self) -> list[Resident]:
         """All residents, spares among them, but none that is on its way out."""
         return [*self.spares, *self._residents.values()]
+
+    def processes(self) -> Processes:
+        """How many there are of each kind; what they have of memory is not known here."""
+        up = [each for each in self.everyone() if each.up]
+        return Processes(
+            residents=sum(not each.spare for each in up),
+            spares=sum(each.spare for each in up),
+            starting=sum(not each.up and each.failure is None for each in self.everyone()),
+            ending=sum(map(len, self._ending.values())),
+        )
 
     def watched(self) -> Iterator[tuple[Identity, Callable[[], None]]]:
         """The processes of running turns, and who is told when one shows life."""
