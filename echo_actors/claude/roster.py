@@ -152,7 +152,8 @@ class Roster:
 
     def make_room(self) -> None:
         """Let as many go as wait for a place, and no more."""
-        self._free(self._waiting)
+        if waiting := self._waiting:
+            self._free(waiting)
 
     async def hibernate_idle(self) -> None:
         """End processes that were idle for long, or died; never returns."""
