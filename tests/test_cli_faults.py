@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from support import asked, audit_records, scripted_engine, scripted_settings
@@ -23,6 +24,7 @@ from echo_actors import (
     TurnTimedOut,
     UnknownFrame,
 )
+from echo_actors.claude.driver import TurnRequest
 from echo_actors.models import Clock
 
 TIGHT: dict[str, Any] = {"start_timeout": 3.0, "idle_timeout": 1.0, "total_timeout": 12.0, "teardown_timeout": 3.0}
@@ -341,3 +343,23 @@ async def test_a_mode_that_a_turn_changed_is_the_channels_again_in_the_next(
         await engine.ask("c", "two")
         assert driver_of(engine).roster.get("c") is resident
         assert resident.machine.permission_mode == "plan"
+
+
+async def test_an_answer_is_found_where_its_turn_ran_after_the_working_directory_changed(tmp_path: Path) -> None:
+    """A crash may come between the two."""
+    async with scripted_engine(scripted_settings(tmp_path)) as engine:
+        receipt = await engine.post("c", "one")
+        reply = (await engine.outcome(receipt.message_id)).reply
+        assert reply is not None
+        launch = attrs.evolve(engine._services.launch, working_dir=tmp_path)
+        request = TurnRequest(
+            channel="c",
+            session_id=reply.session_id,
+            established=True,
+            launch=launch,
+            turn_id=receipt.message_id,
+            content="",
+        )
+        recalled = await driver_of(engine).recall(request)
+    assert recalled is not None
+    assert recalled.text == "echo: one"

@@ -10,6 +10,7 @@ import pytest
 from conftest import Host, residents
 
 from echo_actors import Engine, Policy, Reply, ToolFinished, Trust, TurnEnded
+from echo_actors.claude.session_lock import SessionLock, lock_session
 
 pytestmark = pytest.mark.real_cli
 
@@ -120,6 +121,28 @@ async def test_another_working_directory_takes_the_conversation_along(host: Host
     assert session.total_cost_usd == pytest.approx(host.model.cost_usd, abs=1e-9)
     assert len(list(host.home.rglob(f"{first.session_id}.jsonl"))) == 1
     assert len(host.audit("session.moved")) == 2
+
+
+async def test_a_copy_of_a_session_that_somebody_has_in_another_directory_leaves_it_where_it_is(
+    host: Host, tmp_path: Path
+) -> None:
+    """Its transcript is the other's; the copy has the history and a place of its own."""
+    (tmp_path / "other").mkdir()
+    async with host.engine() as engine:
+        before = await engine.ask("c", "one")
+    (theirs,) = host.home.rglob(f"{before.session_id}.jsonl")
+    lock = lock_session(before.session_id, host.home / ".claude")
+    assert isinstance(lock, SessionLock)
+    try:
+        async with host.engine(session_conflict="fork") as engine:
+            await engine.configure("c", working_dir=tmp_path / "other")
+            after = await engine.ask("c", "two")
+    finally:
+        lock.release()
+    assert after.session_id != before.session_id
+    assert host.model.calls[-1].history == ("one",)
+    assert theirs.exists()
+    assert len(list(host.home.rglob(f"{after.session_id}.jsonl"))) == 1
 
 
 async def test_a_working_directory_that_is_gone_fails_the_turn_by_its_name(host: Host, tmp_path: Path) -> None:
