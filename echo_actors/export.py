@@ -19,6 +19,7 @@ from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.safety.fence import lines_of, visible
 
 _TITLES = {
+    HistoryRole.USER: "Person",
     HistoryRole.ASSISTANT: "Assistant",
     HistoryRole.SUMMARY: "Summary of what was said before",
     HistoryRole.NOTE: "Note",
@@ -57,9 +58,10 @@ def _about(history: History) -> Iterator[str]:
 
 
 def _heading(entry: HistoryEntry) -> str:
-    who = [_in_line(entry.author.name) if entry.author is not None and entry.author.name else "Person"]
-    if entry.role is not HistoryRole.USER:
-        who = [_TITLES[entry.role]]
+    who = [_TITLES[entry.role]]
+    if entry.author is not None and entry.author.name:
+        # After the word, so that a name cannot pass for another role.
+        who.append(_in_line(entry.author.name))
     details = [entry.author.id if entry.author is not None else None, entry.trust, entry.model]
     who += [f"({_in_line(detail)})" for detail in details if detail]
     return " ".join(who) + (f", {entry.time:%Y-%m-%d %H:%M:%S} UTC" if entry.time is not None else "")
