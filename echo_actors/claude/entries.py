@@ -59,6 +59,17 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) else None
 
 
+def may_be_chained(line: bytes) -> bool:
+    """Whether a line is worth parsing for the conversation: two thirds of a transcript (bytes) are not."""
+    return b'"uuid"' in line
+
+
+def looks_whole(line: bytes) -> bool:
+    """Whether a line is blank or begins and ends as an object does; what is seen of it without parsing."""
+    inner = line.strip()
+    return not inner or (inner.startswith(b"{") and inner.endswith(b"}"))
+
+
 def is_chained(entry: Entry) -> bool:
     """Whether an entry is a part of the conversation, and not of a sub-agent's."""
     named = isinstance(entry.get("uuid"), str) and not entry.get("isSidechain")

@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from echo_actors.claude.entries import CHAINED
+from echo_actors.claude.entries import CHAINED, may_be_chained
 from echo_actors.claude.transcript import Transcript
 
+_REPLACEMENT = b'"content-replacement"'
+"""Says which results of tools were shown to the model shortened."""
+
 _KEPT = CHAINED | {"content-replacement"}
-"""The last kind says which results of tools were shown to the model shortened."""
 
 
 def fork(transcript: Transcript, new_id: Callable[[], object] = uuid.uuid4) -> str:
@@ -48,6 +50,8 @@ def fork(transcript: Transcript, new_id: Callable[[], object] = uuid.uuid4) -> s
 def _lines(source: BinaryIO, session_id: str) -> Iterator[bytes]:
     """The lines of the copy; those that cannot be read are left out, as the CLI leaves them out when it resumes."""
     for line in source:
+        if not may_be_chained(line) and _REPLACEMENT not in line:
+            continue
         try:
             # Not with orjson: what a CLI can write and this program otherwise would not read shall be in the copy too.
             entry = json.loads(line.decode(errors="replace"))

@@ -19,6 +19,8 @@ from echo_actors.claude.entries import (
     Entry,
     Kind,
     is_chained,
+    looks_whole,
+    may_be_chained,
     noted,
     parsed,
     said,
@@ -75,11 +77,11 @@ class _Reader:
         rows: list[Row] = []
         offset = damaged = 0
         for line in file:
-            entry = parsed(line)
-            if entry is None:
-                damaged += bool(line.strip())
-            elif is_chained(entry):
+            entry = parsed(line) if may_be_chained(line) else None
+            if entry is not None and is_chained(entry):
                 rows.append(Row.of(entry, offset))
+            elif entry is None:
+                damaged += not looks_whole(line) or may_be_chained(line)
             offset += len(line)
         branch = current(rows)
         return cls(file, grouped(branch), result_offsets(rows, branch), damaged)

@@ -16,7 +16,7 @@ from echo_actors.commands.options import Running, StateDir
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, write
 from echo_actors.engine.recorded import named
-from echo_actors.errors import TranscriptMissing
+from echo_actors.errors import SettingsError, TranscriptMissing
 from echo_actors.export import to_json, to_markdown
 from echo_actors.history import History
 from echo_actors.settings import Settings
@@ -52,8 +52,17 @@ async def history(
     if output is None:
         write(harmless(text))
     else:
-        await trio.Path(output).write_text(text, encoding="utf-8")
+        await _write_file(output, text)
     return Exit.DONE
+
+
+async def _write_file(path: Path, text: str) -> None:
+    try:
+        file = await trio.open_file(path, "w", encoding="utf-8")
+    except OSError as problem:
+        raise SettingsError(f"{path} cannot be written: {problem.strerror}", name="output") from problem
+    async with file:
+        await file.write(text)
 
 
 async def _history(channel: str, store: SQLiteStore, settings: Settings) -> History:
