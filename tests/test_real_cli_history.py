@@ -10,7 +10,18 @@ from conftest import Host, MakeSettings, first
 from engine_program import killed
 from support import new_id, scripted_engine
 
-from echo_actors import Author, BusyPolicy, Engine, History, HistoryRole, TextDelta, ToolStarted, Trust, to_markdown
+from echo_actors import (
+    Author,
+    BusyPolicy,
+    Engine,
+    History,
+    HistoryRole,
+    Settings,
+    TextDelta,
+    ToolStarted,
+    Trust,
+    to_markdown,
+)
 from echo_actors.claude.forking import fork
 from echo_actors.claude.transcript import Transcript
 from echo_actors.simulator.model import ModelServer
@@ -24,6 +35,17 @@ TOOL = '[[tool Bash {{"command": "{0}"}}]]'
 def shown(history: History) -> list[str]:
     """The first letter of each role, with the text."""
     return [f"{entry.role[0]}:{entry.text}" for entry in history.entries]
+
+
+async def run_cli(settings: Settings, *arguments: str) -> None:
+    """Run the CLI by itself for one message, as a person may between two runs of an engine."""
+    with trio.fail_after(30):
+        await trio.run_process(
+            [str(settings.claude_bin), "-p", *arguments],
+            cwd=settings.working_dir,
+            env={"PATH": os.environ["PATH"], **settings.environment},
+            capture_stdout=True,
+        )
 
 
 async def ask_and_interrupt(engine: Engine, text: str, kind: type[TextDelta | ToolStarted]) -> None:
@@ -95,6 +117,27 @@ async def test_what_was_said_before_a_kill_is_told_after_it(
     assert history.entries[-1].tool_calls[0].result == "started\ndone"
 
 
+async def test_what_was_said_before_a_summary_is_told_and_forked_with_it(host: Host) -> None:
+    """The model goes on from the summary, in the fork too; people read all of it."""
+    async with host.engine() as engine:
+        reply = await engine.ask("c", "one")
+    await run_cli(host.settings(), "--resume", reply.session_id, "/compact")
+    async with host.engine() as engine:
+        await engine.ask("c", "two")
+        await engine.fork("c", "d")
+        await engine.ask("d", "three")
+        history, forked = await engine.history("c"), await engine.history("d")
+    roles = [entry.role.value for entry in history.entries]
+    assert shown(history)[:2] == ["u:one", "a:echo: one"]
+    assert roles[2] == "summary"
+    assert roles.count("summary") == 1
+    assert shown(history)[-2:] == ["u:two", "a:echo: two"]
+    assert set(roles[3:-2]) <= {"note"}
+    assert shown(forked) == [*shown(history), "u:three", "a:echo: three"]
+    summary, *rest = host.model.calls[-1].history
+    assert (history.entries[2].text[:40] in summary, rest[-1]) == (True, "two")
+
+
 async def test_after_a_fork_each_remembers_its_own(host: Host) -> None:
     """What was said before, with the tools; what was said after only in its own; each turn costs what it costs."""
     async with host.engine(allowed_tools=("Bash",)) as engine:
@@ -148,14 +191,8 @@ async def test_a_copy_has_what_the_clis_own_copy_has(host: Host) -> None:
     transcript = Transcript.of(reply.session_id, settings.working_dir, settings.environment)
     copy = Transcript(transcript.path.with_name(f"{fork(transcript)}.jsonl"))
     own = Transcript(transcript.path.with_name(f"{new_id()}.jsonl"))
-    arguments = ["-p", "--resume", reply.session_id, "--fork-session", "--session-id", own.path.stem, "more"]
-    with trio.fail_after(30):
-        await trio.run_process(
-            [str(settings.claude_bin), *arguments],
-            cwd=settings.working_dir,
-            env={"PATH": os.environ["PATH"], **settings.environment},
-            capture_stdout=True,
-        )
+    arguments = ["--resume", reply.session_id, "--fork-session", "--session-id", own.path.stem, "more"]
+    await run_cli(settings, *arguments)
     names = [entry["uuid"] for entry in copy.entries()]
     assert [entry["uuid"] for entry in own.entries() if entry.get("uuid") in names] == names
     assert {entry["sessionId"] for entry in copy.entries()} == {copy.path.stem}
