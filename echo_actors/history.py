@@ -57,7 +57,8 @@ class HistoryEntry:
         tool_calls: One for each block of the kind ``tool_use``, in their order.
         usage: What the requests to the model took that made the entry.
         uuids: Of the lines in the CLI's transcript that have it.
-        message_id: The engine's message, where the store still knows it and it was not run under another id.
+        message_id: The engine's message, where the store still knows it and it was not run under another id. In a
+            fork, a message of the original is that of the original's channel.
     """
 
     entry_id: str

@@ -212,7 +212,7 @@ def test_a_copy_has_the_conversation_and_no_more(tmp_path: Path) -> None:
     lines = [
         b'{"type":"user","uuid":"a","sessionId":"s","big":123456789012345678901234567890,"x":1.50}',
         b'{"type":"assistant","uuid":"b","parentUuid":"a","sessionId":"s","message":{"sessionId":"s","t":"\\ud83d"}}',
-        b'{"type":"cost-state","sessionId":"s","totalCostUSD":1}',
+        b'{"type":"cost-state","uuid":"e","sessionId":"s","totalCostUSD":1}',
         b'{"type":"queue-operation","sessionId":"s"}',
         b"damaged",
         b'{"type":"system","uuid":"c","sessionId":"s"}',

@@ -17,6 +17,7 @@ from support import JSON, Gate, new_id, opened, plain_settings, scripted_engine,
 from echo_actors import (
     Author,
     BusyPolicy,
+    CLIFailed,
     History,
     HistoryRole,
     InvalidMessage,
@@ -399,6 +400,18 @@ async def test_a_transcript_that_is_gone_is_said(tmp_path: Path) -> None:
             await engine.history("c")
     assert isinstance(caught.value, FileNotFoundError)
     assert caught.value.working_dir == str(settings.working_dir)
+
+
+async def test_a_transcript_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """With what the system says."""
+    settings = scripted_settings(tmp_path)
+    async with scripted_engine(settings) as engine:
+        reply = await engine.ask("c", "one")
+        path = Transcript.of(reply.session_id, settings.working_dir, settings.environment).path
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(CLIFailed, match="cannot be read: .*directory"):
+            await engine.history("c")
 
 
 async def test_a_conversation_is_found_where_its_cli_ran(tmp_path: Path) -> None:

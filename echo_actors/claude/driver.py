@@ -180,6 +180,7 @@ class Driver(Protocol):
 
         Raises:
             InvalidMessage: The conversation has no such entry.
+            CLIFailed: The session cannot be read.
         """
 
     async def fork(self, session: KeptSession) -> str:

@@ -29,7 +29,7 @@ from echo_actors.claude.entries import (
 )
 from echo_actors.claude.meter import request_usage
 from echo_actors.claude.transcript import Transcript
-from echo_actors.errors import InvalidMessage
+from echo_actors.errors import CLIFailed, InvalidMessage
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import Block, Usage
 from echo_actors.safety.unfence import unfence
@@ -48,6 +48,7 @@ def read_history(
 
     Raises:
         InvalidMessage: The conversation has no such entry.
+        CLIFailed: The transcript cannot be read.
     """
     transcript = Transcript.of(session.session_id, session.working_dir, environment)
     try:
@@ -55,6 +56,8 @@ def read_history(
             return _Reader.of(file).page(session, limit, before)
     except FileNotFoundError:
         return None
+    except OSError as problem:
+        raise CLIFailed(f"the transcript of session {session.session_id} cannot be read: {problem}") from problem
 
 
 @attrs.frozen

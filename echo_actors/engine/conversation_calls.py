@@ -34,6 +34,7 @@ class ConversationCalls(Calls):
         Raises:
             InvalidMessage: The channel's name cannot be one, the limit is below 1, or there is no such entry.
             TranscriptMissing: The transcript is gone.
+            CLIFailed: The transcript cannot be read.
         """
         check_limit(limit)
         snapshot = await self._services.store.snapshot(check_channel(channel))
