@@ -410,7 +410,7 @@ async def test_a_transcript_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         path = Transcript.of(reply.session_id, settings.working_dir, settings.environment).path
         path.unlink()
         path.mkdir()
-        with pytest.raises(CLIFailed, match="cannot be read: .*directory"):
+        with pytest.raises(CLIFailed, match=r"cannot be read: .*directory"):
             await engine.history("c")
 
 
