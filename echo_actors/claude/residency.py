@@ -18,6 +18,7 @@ from echo_actors.claude.driver import (
     KeptSession,
     Launch,
     Phase,
+    Processes,
     SessionLost,
     SessionRequest,
     TurnListener,
@@ -209,6 +210,10 @@ class Residency:
             await self.roster.let_go(resident, reason)
 
     # -- what an operator sees
+
+    def processes(self) -> Processes:
+        """What runs at this moment; see ``Driver``."""
+        return attrs.evolve(self.roster.processes(), memory=self.memory.total)
 
     @property
     def residents(self) -> dict[str, int]:

@@ -29,6 +29,7 @@ from echo_actors.claude.driver import (
     KeptSession,
     Launch,
     Phase,
+    Processes,
     SessionLost,
     SessionRequest,
     TurnListener,
@@ -111,6 +112,10 @@ class InstantDriver:
     def is_warm(self, channel: str) -> bool:  # noqa: ARG002 - as above
         """Always: there is no process to wait for."""
         return True
+
+    def processes(self) -> Processes:
+        """None."""
+        return Processes()
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Give the request's answer, with an event for each of its blocks.

@@ -17,6 +17,7 @@ from echo_actors.claude.driver import (
     KeptSession,
     Launch,
     Phase,
+    Processes,
     SessionLost,
     SessionRequest,
     TurnListener,
@@ -114,6 +115,10 @@ class PuppetDriver:
     def is_warm(self, channel: str) -> bool:  # noqa: ARG002 - as above
         """Always: there is no process to wait for."""
         return True
+
+    def processes(self) -> Processes:
+        """None."""
+        return Processes()
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run until a decision has come.
