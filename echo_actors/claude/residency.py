@@ -191,7 +191,8 @@ class Residency:
     async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
         """A page of what the transcript has of the conversation; see ``Driver``."""
         read = partial(read_history, session, self.spawner.cli_environment, limit=limit, before=before)
-        return await trio.to_thread.run_sync(read)
+        # It changes nothing, so nobody needs to wait for it who does not want it any more.
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
 
     async def fork(self, session: KeptSession) -> str:
         """Copy the session's transcript; see ``Driver``."""
