@@ -61,19 +61,22 @@ class Edits:
             self._scope.cancel()
 
     async def _run(self) -> None:
-        while self._attempts_left:
-            while not self.pending:
-                if self._end.is_set():
-                    return
-                self._changed = anyio.Event()
-                await self._changed.wait()
+        while self._attempts_left and await self._something_to_show():
             begun = anyio.current_time()
             pause = await self._show()
             with anyio.CancelScope(deadline=begun + pause):
                 await self._end.wait()
-                if not self.pending or not self._attempts_left:
-                    return
-                await anyio.sleep_forever()
+                if self.pending and self._attempts_left:
+                    await anyio.sleep_forever()
+
+    async def _something_to_show(self) -> bool:
+        """Wait for a text that is not shown; say False when none can come any more."""
+        while not self.pending:
+            if self._end.is_set():
+                return False
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        return True
 
     async def _show(self) -> float:
         """Edit once; give the seconds from its beginning before which there must not be another edit."""

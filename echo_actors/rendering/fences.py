@@ -55,10 +55,6 @@ class Fence:
             first = f"{self.lead}{self.mark}\n"
         return first + (self.lead if within_line and ">" in self.lead else "")
 
-    def overhead(self, platform: Platform) -> int:
-        """Say how much of a piece in its middle the fence takes for itself."""
-        return platform.count(self.opening(platform, within_line=False) + self.closing)
-
     def closed_by(self, text: str, start: int, end: int) -> bool:
         """Say whether a line closes it."""
         match = _CLOSER.fullmatch(text, start, end)

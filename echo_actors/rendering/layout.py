@@ -149,16 +149,19 @@ class _Reader:
             head = self.layout.text[start : rows[0].start]
             self.layout.tables.append(Table(rows[0].start, end, head))
         # The head goes with its first row.
-        self._row(start, rows[0].end if rows else end)
-        for row in rows[1:]:
-            self._may_begin(row)
-            self._row(*row)
+        together = self._keep(start, rows[0].end if rows else end)
+        if not together and not self._keep(start, self.all_lines[first + 1].end):
+            self._inline(start, self.all_lines[first].end)
+        for index, row in enumerate(rows):
+            if index or not together:
+                self._may_begin(row)
+                self._row(row)
         self._block(start, end)
         return number
 
-    def _row(self, start: int, end: int) -> None:
-        if not self._keep(start, end):
-            self._inline(start, end)
+    def _row(self, row: Line) -> None:
+        if not self._keep(*row):
+            self._inline(*row)
 
     def _fence(self, fence: Fence, first: int) -> int:
         number, text = first + 1, self.layout.text
@@ -181,19 +184,22 @@ class _Reader:
 
     def _code(self, fence: Fence, body: list[Line], *, closed: bool) -> None:
         """Keep lines of code: the first one with the line that opens the fence, the last with that which closes it."""
-        beside, last = fence.overhead(self.layout.platform), len(body) - 1
+        text, platform, last = self.layout.text, self.layout.platform, len(body) - 1
+        opening = platform.count(fence.opening(platform, within_line=False))
         for index, line in enumerate(body):
             start = line.start if index else fence.start
             end = fence.end if closed and index == last else line.end
+            beside = (opening if index else 0) + (0 if end > line.end else platform.count(fence.closing))
             if index and not self._is_blank(line):
                 self._may_begin(line, after_blank=self._is_blank(body[index - 1]))
             if self._keep(start, end, beside=beside):
                 continue
             # The line must be broken, but not where a fence without code would be left on one side.
-            if not index and not self._keep(start, min(line.start + 1, line.end)):
+            first = line.end - len(text[line.start : line.end].lstrip(" \t>"))
+            if not index and not self._keep(start, min(first + 1, line.end)):
                 self._keep(start, fence.code)
             if end > line.end:
-                self._keep(max(line.end - 1, line.start + (not index)), end)
+                self._keep(max(line.end - 1, line.start if index else first + 1), end)
 
     def _inline(self, start: int, end: int) -> None:
         keep_inline(self.layout.text, start, end, self.layout.platform, self.layout.whole)

@@ -75,7 +75,7 @@ Python, as its staff say: https://github.com/discord/discord-api-docs/issues/131
 TELEGRAM = Platform("Telegram", 4096, Unit.UTF16)
 """https://core.telegram.org/bots/api#sendmessage: "1-4096 characters after entities parsing". Offsets of entities
 count UTF-16 code units. Whether the limit does too is not documented, and reports differ; this is the stricter
-reading, which is never refused. What a parse mode's markup takes is counted here, though Telegram does not count it."""
+reading, which is never refused. What the markup of a parse mode takes is counted here, though not by Telegram."""
 
 SLACK = Platform("Slack", 3000, Unit.UTF16)
 """The text of a section block, https://docs.slack.dev/reference/block-kit/blocks/section-block: "maximum length is

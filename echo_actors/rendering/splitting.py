@@ -91,13 +91,17 @@ class _Cutter:
             reserve = max(reserve + 1, platform.count(self._closing(start, place, opening)))
 
     def resume(self, place: int) -> int:
-        """Give where the text goes on behind a break: with its next visible line, or its next word."""
+        """Give where the text goes on behind a break: with its next visible line, or its next word.
+
+        A line keeps its indentation if that is no longer than an eighth of the limit.
+        """
         if self.layout.fence_at(place):
             return place
         text = self.layout.text
         following = _match_end(_WHITE, text, place)
         line = self.layout.line_start(following, place)
-        if line > place or self.layout.begins_line(place):
+        begins = line > place or self.layout.begins_line(place)
+        if begins and following - line <= self.layout.platform.limit // 8:
             return line
         cluster = self.layout.clusters.around(following)
         return max(cluster[0], place) if cluster else following
@@ -149,6 +153,9 @@ class _Cutter:
         layout = self.layout
         behind = _match_end(_ONE_LINE_END if layout.fence_at(furthest) else _WHITE, layout.text, furthest)
         inner = (layout.whole, layout.clusters)
+        if not layout.fence_at(start):
+            # A piece is more than the indentation of its first line.
+            start = _match_end(_WHITE, layout.text, start)
         for whole in ((layout.blocks, *inner), inner):
             for low in ((start + furthest) // 2, start):
                 for places in self._places(low, behind):
