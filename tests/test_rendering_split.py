@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -66,9 +67,9 @@ def test_what_is_added_are_lines_of_fences_heads_of_tables_and_guards(text: str,
     """And nothing else."""
     for piece in pieces(text, platform):
         assert re.fullmatch(
-            r"(?:[ >]*(?:```+|~~~+).*\n[ >]*)?\u200b?|(?:[^\n]*\|[^\n]*\n)(?:[-:| \t]+\n)", piece.opening
+            r"(?:[ \t>]*(?:```+|~~~+).*\n[ \t>]*)?\u200b?|(?:[^\n]*\|[^\n]*\n)(?:[-:| \t]+\n)", piece.opening
         )
-        assert re.fullmatch(r"(?:\n[ >]*(?:```+|~~~+))?", piece.closing)
+        assert re.fullmatch(r"(?:\n[ \t>]*(?:```+|~~~+))?", piece.closing)
 
 
 @given(MARKDOWN, PLATFORMS)
@@ -95,6 +96,22 @@ def test_links_rows_code_and_emphasis_that_fit_are_whole(document: Document, pla
     for start, end, beside in document.whole:
         if platform.takes(document.text[start:end], beside=beside):
             assert places.isdisjoint(range(start + 1, end)), document.text[start:end]
+
+
+@pytest.mark.parametrize("length", range(40, 90))
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_code_block_of_any_length_keeps_the_promises(length: int, line_end: str) -> None:
+    """What closes it needs room too, and only the line end at a break is left out."""
+    for text in (f"```{line_end}{'x' * length}", f"```{line_end}" + f"x{line_end}" * length):
+        found = list(pieces(text, SMALL))
+        assert all(len(piece.text) <= SMALL.limit for piece in found)
+        assert all(text[before.end : after.start] in {"", line_end} for before, after in pairwise(found))
+
+
+def test_a_line_with_code_between_long_runs_of_ticks_is_no_fence() -> None:
+    """However long the code is."""
+    text = f"```{'x' * 50}``` y"
+    assert split(text, SMALL) == [text]
 
 
 def test_the_platforms_count_in_their_own_unit() -> None:

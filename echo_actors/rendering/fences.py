@@ -3,8 +3,8 @@
 As in CommonMark, with three differences. A fence may be indented as far as one likes, since chat platforms have no
 code by indentation, and may stand behind the marks of a list or a quotation. Its marks, with what precedes them on
 their line, are no longer than an eighth of the platform's limit; a longer run of backticks is text. And of a line that
-begins with backticks, only the first half message is searched for the backtick that would make it ordinary text, since
-a longer line is broken before that.
+begins with backticks, only a message's length is searched for the backtick that would make it ordinary text, since a
+longer line is broken before that.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def opened_by(text: str, start: int, end: int, platform: Platform) -> Fence | No
     if match is None or not platform.takes(match.group(), beside=platform.limit * 7 // 8):
         return None
     code, mark = match.end(), match["mark"]
-    if mark[0] == "`" and text.find("`", code, min(end, code + platform.limit // 2)) >= 0:
+    if mark[0] == "`" and text.find("`", code, min(end, code + platform.limit)) >= 0:
         return None
     lead = _NO_QUOTE.sub(" ", match["lead"])
     return Fence(start, code, lead, mark, text[code : min(end, code + platform.limit)].rstrip())
