@@ -18,15 +18,15 @@ SMALL = Platform("small", 64, Unit.CODE_POINTS)
 
 def left_open(piece: str, limit: int) -> bool:
     """Say whether a code block is open at the end of a message, read independently of the code under test."""
-    opener = ""
+    opener, lead = "", ""
     for line in re.split(r"\r\n|\r|\n", piece):
         if opener:
-            closer = re.fullmatch(r"[ \t]*(`{3,}|~{3,})[ \t]*", line)
+            closer = re.fullmatch(rf"[ \t{lead}]*(`{{3,}}|~{{3,}})[ \t]*", line)
             opener = "" if closer and closer[1].startswith(opener) else opener
         else:
             found = re.match(r"([ \t>]*(?:(?:[-*+]|[0-9]{1,9}[.)])[ \t]+)?(`{3,}|~{3,}))(.*)", line, re.DOTALL)
             if found and len(found[1]) <= limit // 8 and not (found[2][0] == "`" and "`" in found[3]):
-                opener = found[2]
+                opener, lead = found[2], ">" if ">" in found[1] else ""
     return bool(opener)
 
 
