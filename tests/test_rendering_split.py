@@ -295,3 +295,8 @@ def test_no_mixture_of_fence_characters_leaves_a_block_open(text: str, platform:
     if max(map(len, re.findall(r"[ \t]*(?:`+|~+)", text)), default=0) <= platform.limit // 8:
         for piece in split(text, platform):
             assert not left_open(piece, platform.limit), piece
+
+
+def test_an_indentation_that_would_fill_the_message_is_left_out() -> None:
+    """A message of nothing but white space would be refused."""
+    assert split(" " * 100 + "word", SMALL) == ["word"]
