@@ -17,6 +17,7 @@ import attrs
 import orjson
 
 from echo_actors.claude.content import block_of, contents, reply_text, table
+from echo_actors.claude.entries import SYNTHETIC, parsed, results_in
 from echo_actors.claude.meter import number
 from echo_actors.models import Block
 
@@ -25,11 +26,6 @@ def config_dir(environment: Mapping[str, str]) -> Path:
     """Where a CLI with this environment keeps its state."""
     home = Path(environment.get("HOME", "~")).expanduser()
     return Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
-
-
-_SYNTHETIC = "<synthetic>"
-"""The model of what the CLI itself put in the assistant's mouth: an API error, or "No response requested." when it
-resumes a session whose last message has no answer (measured with CLI 2.1.330). None of it is an answer."""
 
 
 @attrs.frozen
@@ -59,6 +55,12 @@ class Transcript:
         folder = re.sub(r"[^a-zA-Z0-9]", "-", str(working_dir.resolve()))
         return cls(config_dir(environment) / "projects" / folder / f"{session_id}.jsonl")
 
+    @classmethod
+    def kept(cls, session_id: str, working_dir: Path, environment: Mapping[str, str]) -> Transcript:
+        """The transcript of a session that ran in this working directory, or in another one since or before."""
+        place = cls.of(session_id, working_dir, environment)
+        return place if place.exists() else place.elsewhere() or place
+
     def elsewhere(self) -> Transcript | None:
         """The session's newest transcript of another working directory; None when there is none."""
         found = [path for path in self.path.parents[1].glob(f"*/{glob.escape(self.path.name)}") if path != self.path]
@@ -85,11 +87,8 @@ class Transcript:
         try:
             with self.path.open("rb") as lines:
                 for line in lines:
-                    try:
-                        entry = orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        continue
-                    if isinstance(entry, dict):
+                    entry = parsed(line)
+                    if entry is not None:
                         yield entry
         except FileNotFoundError:
             return
@@ -118,11 +117,11 @@ class Transcript:
                 continue
             if entry.get("type") == "user" and entry.get("uuid") == uuid:
                 found, structured, stop_reason, blocks = True, None, None, []
-            elif found and entry.get("type") == "user" and not _is_tool_result(entry):
+            elif found and entry.get("type") == "user" and not results_in(entry):
                 break
             elif found and entry.get("type") == "assistant":
                 message = table(entry, "message")
-                if message.get("model") != _SYNTHETIC:
+                if message.get("model") != SYNTHETIC:
                     blocks += [block_of(raw) for raw in contents(message)]
                     stop_reason = message.get("stop_reason")
             elif found and table(entry, "attachment").get("type") == "structured_output":
@@ -133,7 +132,3 @@ class Transcript:
         # The CLI's own result has such an answer as its text too, when there is no other.
         text = reply_text(blocks) or ("" if structured is None else orjson.dumps(structured).decode())
         return RecordedReply(text, tuple(blocks), finished, structured)
-
-
-def _is_tool_result(entry: Mapping[str, Any]) -> bool:
-    return any(block.get("type") == "tool_result" for block in contents(table(entry, "message")))
