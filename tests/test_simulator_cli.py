@@ -212,7 +212,7 @@ def test_control_requests_are_answered(start: Start) -> None:
 
 def test_a_permission_question_waits_for_its_answer(start: Start) -> None:
     """The turn goes on when the host denies, and the result says so."""
-    driver = start()
+    driver = start("--permission-prompt-tool", "stdio")
     driver.say("[[ask-permission]]")
     question = driver.until("control_request")[-1]
     response = {"subtype": "success", "request_id": question["request_id"], "response": {"behavior": "deny"}}

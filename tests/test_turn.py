@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import JSON, new_id
 
-from echo_actors import BlockFinished, Event, Retrying, TextDelta, ToolFinished, ToolStarted, UnknownFrame
+from echo_actors import BlockFinished, Retrying, TextDelta, ToolFinished, ToolStarted, UnknownFrame
 from echo_actors.claude.driver import TurnResult
 from echo_actors.claude.failures import ERRORS
 from echo_actors.claude.meter import Meter
-from echo_actors.claude.turn import LIFECYCLE, TurnMachine
+from echo_actors.claude.turn import LIFECYCLE, Output, TurnMachine
 from echo_actors.claude.wire import BadLine
 from echo_actors.models import Block
 
@@ -70,23 +70,23 @@ def result(*uuids: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def feed(made: TurnMachine, *frames: dict[str, Any]) -> list[Event | TurnResult]:
+def feed(made: TurnMachine, *frames: dict[str, Any]) -> list[Output]:
     """Everything that follows from these frames."""
     return [output for frame in frames for output in made.feed(frame)]
 
 
-def results(outputs: list[Event | TurnResult]) -> list[TurnResult]:
+def results(outputs: list[Output]) -> list[TurnResult]:
     """The results among the outputs."""
     return [output for output in outputs if isinstance(output, TurnResult)]
 
 
-def only_result(outputs: list[Event | TurnResult]) -> TurnResult:
+def only_result(outputs: list[Output]) -> TurnResult:
     """The one result among the outputs."""
     (found,) = results(outputs)
     return found
 
 
-def stray(outputs: list[Event | TurnResult]) -> bool:
+def stray(outputs: list[Output]) -> bool:
     """Whether the outputs are the report of a result that answers nobody, and nothing else."""
     (output,) = outputs
     return isinstance(output, UnknownFrame) and output.kind == "stray result"

@@ -24,8 +24,8 @@ import attrs
 import trio
 
 from echo_actors.claude.driver import Launch, Phase, SessionRequest, TurnListener, TurnRequest, TurnResult
-from echo_actors.events import BlockFinished
-from echo_actors.models import Block, Spent, Usage
+from echo_actors.events import BlockFinished, PermissionAsked
+from echo_actors.models import Allow, Block, Deny, Spent, Usage
 
 Answer: TypeAlias = TurnResult | Exception
 """A result to give, or an error to raise."""
@@ -134,6 +134,10 @@ class InstantDriver:
         turn.listener.on_begun(uuid)
         self.steered.append((channel, uuid, content))
         return True
+
+    def answer_permission(self, question: PermissionAsked, answer: Allow | Deny) -> bool:  # noqa: ARG002 - as above
+        """Never: its turns ask nothing."""
+        return False
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """What is recorded for the request."""
