@@ -7,10 +7,10 @@ Use it to test a program that drives the CLI, without an account, a model or the
 
 Every message is answered `echo: <text>`, with the frames, the transcript, the idempotent uuids and the cumulative
 costs of the real CLI. Each turn costs 100 tokens in, 20 out and 0.0004 USD. It takes `--session-id --resume --model
---permission-mode --permission-prompt-tool --include-partial-messages --version` and ignores every other flag. A message
-sent while a turn generates text is merged with the others into the next turn; one sent while a tool runs is steered
-into the turn (its own directives are then plain text). SIGTERM ends it with 143, the end of input with 0 (1 after an
-error result).
+--permission-mode --permission-prompt-tool --include-partial-messages --version` and ignores every other flag. A
+message sent while a turn generates text is merged with the others into the next turn; one sent while a tool runs is
+steered into the turn (its own directives are then plain text). SIGTERM ends it with 143, the end of input with 0 (1
+after an error result).
 
 Directives, anywhere in a message's text; several combine, those of one moment act in the order of the text:
 
