@@ -185,6 +185,10 @@ async def _says_nonsense(_question: PermissionAsked) -> object:
     return True
 
 
+async def _forgets_to_return(_question: PermissionAsked) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 async def _has_no_table(_question: PermissionAsked) -> Allow:
     await trio.lowlevel.checkpoint()
     return Allow(input=["command"])  # type: ignore[arg-type]  # what is wrong is what is tested
@@ -207,6 +211,7 @@ async def _goes_round(_question: PermissionAsked) -> Allow:
     [
         (_raises, "KeyError: 'lost'"),
         (_says_nonsense, "InvalidAnswer: "),
+        (_forgets_to_return, "InvalidAnswer: "),
         (_has_no_table, "InvalidAnswer: "),
         (_has_no_json, "InvalidAnswer: "),
         (_goes_round, "InvalidAnswer: "),

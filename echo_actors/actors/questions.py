@@ -87,7 +87,7 @@ class Questions:
         """The CLI has taken a question back."""
         question = self._open.get(request_id)
         if question is not None:
-            self._close(question, None, AnsweredBy.WITHDRAWN)
+            self._announce_end(question, Deny(message=""), AnsweredBy.WITHDRAWN)
 
     def end(self, reason: str) -> None:
         """Nobody is to be asked any more; the CLI is told so, should it still care."""
@@ -132,10 +132,16 @@ class Questions:
             if question.open:
                 self._close(question, Deny(message=_UNDECIDED), AnsweredBy.CALLBACK)
 
-    def _close(self, question: _Question, answer: Answer | None, by: AnsweredBy) -> bool:
-        """End a question, with an answer for the CLI if it waits for one; gives whether the CLI takes it."""
+    def _close(self, question: _Question, answer: Answer, by: AnsweredBy) -> bool:
+        """End a question with an answer for the CLI; gives whether the CLI takes it."""
+        taken = self.services.driver.answer_permission(question.asked, answer)
+        self._announce_end(question, answer, by if taken else AnsweredBy.WITHDRAWN)
+        if taken and isinstance(answer, Deny) and answer.interrupt:
+            self.on_interrupt(f"the use of {question.asked.tool} was denied: {answer.message}")
+        return taken
+
+    def _announce_end(self, question: _Question, answer: Answer, by: AnsweredBy) -> None:
         asked = question.asked
-        taken = answer is not None and self.services.driver.answer_permission(asked, answer)
         del self._open[asked.request_id]
         question.open = False
         question.scope.cancel()
@@ -145,12 +151,9 @@ class Questions:
                 turn_id=asked.turn_id,
                 request_id=asked.request_id,
                 tool=asked.tool,
-                allowed=taken and isinstance(answer, Allow),
+                allowed=isinstance(answer, Allow) and by is not AnsweredBy.WITHDRAWN,
                 message=answer.message if isinstance(answer, Deny) else "",
-                by=by if taken else AnsweredBy.WITHDRAWN,
+                by=by,
             )
         )
         self.on_change()
-        if taken and isinstance(answer, Deny) and answer.interrupt:
-            self.on_interrupt(f"the use of {asked.tool} was denied: {answer.message}")
-        return taken

@@ -178,9 +178,8 @@ class PuppetDriver:
     def answer_permission(self, question: PermissionAsked, answer: Answer) -> bool:
         """Note it in ``answers``."""
         answer_frame(question, answer)
-        if question.channel in self.running:
-            self.answers[question.request_id] = answer
-        return question.channel in self.running
+        self.answers[question.request_id] = answer
+        return True
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer in the transcript."""
