@@ -1,6 +1,7 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
+from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
@@ -91,6 +92,7 @@ __all__ = [
     "OutcomeKind",
     "PermissionAnswered",
     "PermissionAsked",
+    "PermissionCallback",
     "PersonalityError",
     "Receipt",
     "Reply",

@@ -17,8 +17,7 @@ import trio
 from support import until
 
 from bench.workplace import cli_variables
-from echo_actors import Engine, Settings, open_engine
-from echo_actors.actors.services import PermissionCallback
+from echo_actors import Engine, PermissionCallback, Settings, open_engine
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.residency import Residency

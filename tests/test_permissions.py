@@ -307,7 +307,7 @@ async def test_a_question_that_nobody_answers_is_denied(tmp_path: Path, callback
 
 async def test_the_idle_clock_stands_still_while_a_question_is_open(tmp_path: Path) -> None:
     """It would have ended the turn long before the deadline did the question; afterwards it runs again."""
-    settings = questions_on(tmp_path, idle_timeout=0.3, permission_timeout=1.5)
+    settings = questions_on(tmp_path, idle_timeout=0.6, permission_timeout=1.5)
     async with asking(settings) as engine:
         assert only(await told(engine, ASK), PermissionAnswered)[0].by is AnsweredBy.DEADLINE
         with pytest.raises(TurnFailed) as caught:
@@ -382,11 +382,11 @@ async def test_a_question_dies_with_its_process(tmp_path: Path) -> None:
 
 async def test_several_questions_are_open_at_once(tmp_path: Path) -> None:
     """Each has its own answer, in whatever order they come; the idle clock waits for the last."""
-    async with asking(questions_on(tmp_path, idle_timeout=0.4)) as engine, engine.subscribe("c") as events:
+    async with asking(questions_on(tmp_path, idle_timeout=0.8)) as engine, engine.subscribe("c") as events:
         receipt = await engine.post("c", "[[ask-permission 2]]")
         one, two = await asked(events), await asked(events)
         assert await engine.answer_permission("c", two.request_id, Deny(message="not two"))
-        await trio.sleep(0.6)  # longer than the idle clock would run: that it does not is what is tested
+        await trio.sleep(1.2)  # longer than the idle clock would run: that it does not is what is tested
         assert await engine.answer_permission("c", one.request_id, Allow())
         assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
         results = [await first(events, ToolFinished), await first(events, ToolFinished)]

@@ -23,10 +23,10 @@ from echo_actors import (
     OutcomeKind,
     PermissionAnswered,
     PermissionAsked,
+    PermissionCallback,
     TurnStarted,
     open_engine,
 )
-from echo_actors.actors.services import PermissionCallback
 from echo_actors.actors.topic import Subscription
 from echo_actors.events import TextDelta
 from echo_actors.models import Answer
