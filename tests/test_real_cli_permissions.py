@@ -140,6 +140,7 @@ async def test_a_callback_that_raises_denies_and_the_turn_goes_on(host: Host) ->
         raise RuntimeError("secret")
 
     async with host.engine(permissions=fail, allowed_tools=()) as engine:
+        assert await engine.prewarm("c")
         _, text = await told(engine, ASK)
     assert text == "tool said: Whether this tool may be used could not be decided, so it may not."
     assert len(host.audit("permission.callback_failed", reason="RuntimeError: secret")) == 1

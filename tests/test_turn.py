@@ -23,9 +23,9 @@ from echo_actors import (
 from echo_actors.claude.driver import TurnResult
 from echo_actors.claude.failures import ERRORS
 from echo_actors.claude.meter import Meter
-from echo_actors.claude.permissions import Reply
+from echo_actors.claude.permissions import Refusal
 from echo_actors.claude.turn import LIFECYCLE, Output, TurnMachine
-from echo_actors.claude.wire import BadLine
+from echo_actors.claude.wire import BadLine, encode
 from echo_actors.models import Block
 
 A, B, STRANGER = new_id(), new_id(), new_id()
@@ -577,7 +577,7 @@ def task(task_id: str, parent: str | None = None) -> dict[str, Any]:
 def replied(outputs: list[Output]) -> dict[str, Any]:
     """What the CLI is told at once; what it asked is shown besides."""
     reply, unknown = outputs
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Refusal)
     assert isinstance(unknown, UnknownFrame)
     assert unknown.kind == "control_request"
     response: dict[str, Any] = reply.frame["response"]
@@ -687,13 +687,30 @@ def test_an_input_that_could_not_be_given_back_is_refused() -> None:
     assert replied(feed(made, asks(input=deep)))["subtype"] == "error"
 
 
+def test_a_name_that_could_not_be_written_is_left_out() -> None:
+    """The refusal must be; whatever it is called."""
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    response = replied(feed(machine(), {"type": "control_request", "request_id": deep, "request": {}}))
+    assert response["request_id"] is None
+
+
+def test_a_sub_agent_whose_name_is_no_text_is_not_the_conversation() -> None:
+    """What cannot be read is not trusted."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"))
+    assert replied(feed(made, asks(agent_id=7)))["response"]["behavior"] == "deny"
+
+
 @given(JSON, JSON, JSON)
 def test_no_request_silences_the_machine(request_id: object, request_: object, tool_input: object) -> None:
     """Whatever its fields hold, there is an answer or an event."""
     made = machine(A)
     feed(made, lifecycle(A, "started"), task("a-1"))
-    frame = {"type": "control_request", "request_id": request_id, "request": request_}
-    assert made.feed(frame)
-    assert made.feed(asks(input=tool_input, agent_id=request_, tool_use_id=request_id))
+    outputs = made.feed({"type": "control_request", "request_id": request_id, "request": request_})
+    outputs += made.feed(asks(input=tool_input, agent_id=request_, tool_use_id=request_id))
+    assert len(outputs) >= 2
+    assert all(encode(output.frame) for output in outputs if isinstance(output, Refusal))
     assert made.feed({"type": "control_cancel_request", "request_id": request_id})
     made.feed({"type": "system", "subtype": "task_started", "task_id": request_id, "parent_task_id": request_})

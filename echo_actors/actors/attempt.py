@@ -48,17 +48,10 @@ class Attempt:
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     _grace_ends: float | None = None
 
-    def __attrs_post_init__(self) -> None:
-        """Let questions hold the idle clock, and their answers end the turn."""
-        self.questions.on_change = self._on_questions
-        self.questions.on_interrupt = lambda reason: self.stop(Stop(OutcomeKind.CANCELLED, reason))
-
     async def run(self) -> Verdict:
         """Run the request to its end, whatever that is. Cancellation from outside passes through."""
-        try:
+        with self.questions.during_turn(self._on_questions, self._on_denial):
             return await self._run()
-        finally:
-            self.questions.end("Nobody is asked any more: the turn has ended.")
 
     async def _run(self) -> Verdict:
         self.clocks.wait(trio.current_time())
@@ -131,6 +124,9 @@ class Attempt:
             self.publish(event)
 
     # -- within
+
+    def _on_denial(self, reason: str) -> None:
+        self.stop(Stop(OutcomeKind.CANCELLED, reason))
 
     def _on_questions(self) -> None:
         if not self._scope.cancel_called:

@@ -7,7 +7,8 @@ is announced once. Whoever is asked runs beside the turn and cannot hold it up.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import attrs
@@ -25,6 +26,10 @@ MOST_OPEN = 50
 _UNDECIDED = "Whether this tool may be used could not be decided, so it may not."
 
 
+def _do_nothing(*_: object) -> None:
+    """What a turn that has ended does about its questions."""
+
+
 @attrs.define(eq=False)
 class _Question:
     asked: PermissionAsked
@@ -40,16 +45,14 @@ class Questions:
         batch: The turn's messages.
         publish: Takes the events.
         spawn: Runs a function beside the turn.
-        on_change: Called whenever a question was put, or is over.
-        on_interrupt: Called with the reason when an answer ends the turn.
     """
 
     services: Services
     batch: Batch
     publish: Callable[[Event], None]
     spawn: Spawn
-    on_change: Callable[[], None] = attrs.field(default=lambda: None, init=False)
-    on_interrupt: Callable[[str], None] = attrs.field(default=lambda _reason: None, init=False)
+    _on_change: Callable[[], None] = attrs.field(default=_do_nothing, init=False)
+    _on_interrupt: Callable[[str], None] = attrs.field(default=_do_nothing, init=False)
     _open: dict[str, _Question] = attrs.field(factory=dict, init=False)
     _ended: str = attrs.field(default="", init=False)
 
@@ -57,6 +60,22 @@ class Questions:
     def any_open(self) -> bool:
         """Whether the CLI waits for an answer."""
         return bool(self._open)
+
+    @contextmanager
+    def during_turn(self, on_change: Callable[[], None], on_interrupt: Callable[[str], None]) -> Iterator[None]:
+        """Put questions for the block; those that are open at its end are denied.
+
+        Args:
+            on_change: Called whenever a question was put, or is over.
+            on_interrupt: Called with the reason when an answer ends the turn.
+        """
+        self._on_change, self._on_interrupt = on_change, on_interrupt
+        try:
+            yield
+        finally:
+            self.end("Nobody is asked any more: the turn has ended.")
+            # Both belong to whoever holds this: a circle that every turn would leave to the garbage collector.
+            self._on_change = self._on_interrupt = _do_nothing
 
     def ask(self, asked: PermissionAsked) -> None:
         """Put a question of the CLI's to whoever may answer it."""
@@ -71,7 +90,7 @@ class Questions:
         elif len(self._open) > MOST_OPEN:
             self._close(question, Deny(message="Too many uses of tools wait to be allowed."), AnsweredBy.LIMIT)
         else:
-            self.on_change()
+            self._on_change()
             self.spawn(lambda: self._await_answer(question))
 
     def answer(self, request_id: str, answer: Answer, by: AnsweredBy = AnsweredBy.CALL) -> bool:
@@ -137,7 +156,7 @@ class Questions:
         taken = self.services.driver.answer_permission(question.asked, answer)
         self._announce_end(question, answer, by if taken else AnsweredBy.WITHDRAWN)
         if taken and isinstance(answer, Deny) and answer.interrupt:
-            self.on_interrupt(f"the use of {question.asked.tool} was denied: {answer.message}")
+            self._on_interrupt(f"the use of {question.asked.tool} was denied: {answer.message}")
         return taken
 
     def _announce_end(self, question: _Question, answer: Answer, by: AnsweredBy) -> None:
@@ -156,4 +175,4 @@ class Questions:
                 by=by,
             )
         )
-        self.on_change()
+        self._on_change()

@@ -19,8 +19,8 @@ from echo_actors.models import Allow, Answer, Deny
 
 
 @attrs.frozen
-class Reply:
-    """What the CLI is to be told at once.
+class Refusal:
+    """What the CLI is told at once, because nobody can be asked.
 
     Attributes:
         frame: As it is written.
@@ -32,7 +32,7 @@ class Reply:
 _STRAY = "Nobody can be asked: the message that this is done for has ended."
 
 
-def question_of(frame: Frame, agents: Container[str] | None) -> dict[str, Any] | Reply:
+def question_of(frame: Frame, agents: Container[str] | None) -> dict[str, Any] | Refusal:
     """The fields of the question in a control request, by the names that ``PermissionAsked`` has.
 
     Args:
@@ -47,13 +47,13 @@ def question_of(frame: Frame, agents: Container[str] | None) -> dict[str, Any] |
     request_id, subtype = frame.get("request_id"), request.get("subtype")
     if subtype != "can_use_tool":
         return _refusal(request_id, f"unsupported request {str(subtype)[:100]!r}")
-    tool, tool_input, agent_id = request.get("tool_name"), request.get("input"), _text(request, "agent_id")
+    tool, tool_input, agent_id = request.get("tool_name"), request.get("input"), str(request.get("agent_id") or "")
     if not isinstance(request_id, str) or not isinstance(tool, str) or not isinstance(tool_input, dict):
         return _refusal(request_id, "a question needs a request_id, a tool_name and an input")
     if too_deep(tool_input):
         return _refusal(request_id, "the input is nested too deep")
     if agents is None or (agent_id and agent_id not in agents):
-        return Reply(_denial(request_id, _STRAY))
+        return Refusal(_denial(request_id, _STRAY))
     suggestions = [each for each in items(request, "permission_suggestions") if isinstance(each, dict)]
     return {
         "request_id": request_id,
@@ -77,17 +77,18 @@ def answer_frame(question: PermissionAsked, answer: Answer) -> Frame:
     match answer:
         case Deny(message=str() as message):
             return _denial(question.request_id, message, interrupt=answer.interrupt)
-        case Allow(input=None):
+        case Allow(input=dict() | None):
             # Older CLIs want the input back in any case.
-            return _response(question.request_id, {"behavior": "allow", "updatedInput": question.input})
-        case Allow(input=dict() as changed):
-            frame = _response(question.request_id, {"behavior": "allow", "updatedInput": changed})
+            given = question.input if answer.input is None else answer.input
+            frame = _response(question.request_id, {"behavior": "allow", "updatedInput": given})
             try:
                 encode(frame)
             except (TypeError, ValueError, RecursionError) as error:
                 raise InvalidAnswer(f"the input of an answer must be JSON: {error}") from error
             return frame
-    raise InvalidAnswer(f"an answer is Allow(...) or Deny(...), its input a table, its message a text; not {answer!r}")
+    raise InvalidAnswer(
+        f"an answer is Allow(...) or Deny(...), its input a table, its message a text; not {answer!r:.200}"
+    )
 
 
 def _denial(request_id: str, message: str, *, interrupt: bool = False) -> Frame:
@@ -95,9 +96,11 @@ def _denial(request_id: str, message: str, *, interrupt: bool = False) -> Frame:
     return _response(request_id, {"behavior": "deny", "message": message, **ending})
 
 
-def _refusal(request_id: object, error: str) -> Reply:
-    response = {"subtype": "error", "request_id": request_id, "error": error}
-    return Reply({"type": "control_response", "response": response})
+def _refusal(request_id: object, error: str) -> Refusal:
+    # The name of a request is given back as it came, unless it is one that could not be written.
+    name = request_id if isinstance(request_id, str | int) else None
+    response = {"subtype": "error", "request_id": name, "error": error}
+    return Refusal({"type": "control_response", "response": response})
 
 
 def _response(request_id: str, response: dict[str, Any]) -> Frame:

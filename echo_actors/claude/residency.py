@@ -170,7 +170,7 @@ class Residency:
         """Answer a question of a turn; see ``Driver``."""
         frame = answer_frame(question, answer)
         resident = self.roster.get(question.channel)
-        return resident is not None and resident.tell(frame)
+        return resident is not None and resident.reply(frame)
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer that the transcript has to a request; see ``Driver``."""

@@ -25,7 +25,7 @@ from echo_actors.claude.content import block_of, contents, flat_text, items, nam
 from echo_actors.claude.driver import TurnResult
 from echo_actors.claude.failures import failure
 from echo_actors.claude.meter import Meter, context_size, number
-from echo_actors.claude.permissions import Reply, question_of
+from echo_actors.claude.permissions import Refusal, question_of
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.events import (
     BlockFinished,
@@ -49,7 +49,7 @@ class _State(enum.Enum):
     RUNNING = "running"
 
 
-Output = Event | TurnResult | Reply
+Output = Event | TurnResult | Refusal
 
 
 @attrs.define(eq=False)
@@ -240,7 +240,7 @@ class TurnMachine:
     def on_request(self, frame: Frame) -> list[Output]:
         """A question of the running turn's; anything else is answered at once, for the CLI waits for it."""
         question = question_of(frame, self._agents if self.running else None)
-        if isinstance(question, Reply):
+        if isinstance(question, Refusal):
             return [question, self._unknown(frame)]
         return [self._event(PermissionAsked, **question)]
 
