@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import attrs
@@ -11,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 from conftest import first
-from support import plain_settings
+from support import DAY, memory_services, new_id, plain_settings
 
 from echo_actors import (
     Allow,
@@ -24,12 +25,17 @@ from echo_actors import (
     PermissionAnswered,
     PermissionAsked,
     PermissionCallback,
+    Trust,
     TurnStarted,
     open_engine,
 )
+from echo_actors.actors.batch import Batch
+from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.questions import Questions
 from echo_actors.actors.topic import Subscription
 from echo_actors.events import TextDelta
-from echo_actors.models import Answer
+from echo_actors.models import Answer, Message
+from echo_actors.testing.instant_driver import InstantDriver
 from echo_actors.testing.puppet_driver import Decision, PuppetDriver
 
 
@@ -201,3 +207,18 @@ async def test_what_is_no_answer_is_refused(tmp_path: Path, answer: Answer) -> N
         with pytest.raises(InvalidAnswer):
             await on.engine.answer_permission("c", request_id, answer)
         assert await on.engine.answer_permission("c", request_id, Allow())
+
+
+async def test_a_question_has_the_least_trust_of_those_it_is_for(tmp_path: Path) -> None:
+    """Whoever decides must not take a stranger's wish for the owner's."""
+    batch = Batch(Trust.OWNER)
+    for sequence, trust in enumerate((Trust.OWNER, Trust.EXTERNAL, Trust.MEMBER)):
+        message = Message(message_id=new_id(), channel="c", text="x", sequence=sequence, accepted_at=DAY, trust=trust)
+        batch.add(message.message_id, [Entry(message)])
+    published: list[Event] = []
+    questions = Questions(memory_services(InstantDriver(), tmp_path), batch, published.append, lambda _function: None)
+    questions.ask(PermissionAsked(channel="c", request_id="q", tool="Bash", input={}))
+    (question,) = published
+    assert isinstance(question, PermissionAsked)
+    assert (question.trust, question.authors) == (Trust.EXTERNAL, (None, None, None))
+    assert question.deadline == DAY + timedelta(seconds=300)

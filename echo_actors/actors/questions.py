@@ -93,14 +93,14 @@ class Questions:
             self._on_change()
             self.spawn(lambda: self._await_answer(question))
 
-    def answer(self, request_id: str, answer: Answer, by: AnsweredBy = AnsweredBy.CALL) -> bool:
+    def answer(self, request_id: str, answer: Answer) -> bool:
         """Answer a question; False when it is over, or there is none of this name.
 
         Raises:
             InvalidAnswer: It cannot be given as it is. The question stays open.
         """
         question = self._open.get(request_id)
-        return question is not None and self._close(question, answer, by)
+        return question is not None and self._close(question, answer, AnsweredBy.CALL)
 
     def withdraw(self, request_id: str) -> None:
         """The CLI has taken a question back."""
