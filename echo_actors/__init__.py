@@ -1,6 +1,7 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
+from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
@@ -13,6 +14,7 @@ from echo_actors.errors import (
     EchoActorsError,
     EngineClosed,
     GateClosed,
+    InvalidAnswer,
     InvalidMessage,
     MailboxFull,
     NoConversation,
@@ -32,6 +34,7 @@ from echo_actors.events import (
     BlockFinished,
     Event,
     Lagged,
+    PermissionAnswered,
     PermissionAsked,
     Retrying,
     SessionChanged,
@@ -45,10 +48,13 @@ from echo_actors.events import (
 from echo_actors.export import to_json, to_markdown
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import (
+    Allow,
+    AnsweredBy,
     Author,
     Block,
     BusyPolicy,
     Clock,
+    Deny,
     FullPolicy,
     Outcome,
     OutcomeKind,
@@ -63,6 +69,8 @@ from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
     "Accepted",
+    "Allow",
+    "AnsweredBy",
     "Author",
     "Block",
     "BlockFinished",
@@ -72,6 +80,7 @@ __all__ = [
     "ChannelSuspended",
     "Clock",
     "ConversationExists",
+    "Deny",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
@@ -82,6 +91,7 @@ __all__ = [
     "History",
     "HistoryEntry",
     "HistoryRole",
+    "InvalidAnswer",
     "InvalidMessage",
     "Lagged",
     "MailboxFull",
@@ -90,7 +100,9 @@ __all__ = [
     "NotStorable",
     "Outcome",
     "OutcomeKind",
+    "PermissionAnswered",
     "PermissionAsked",
+    "PermissionCallback",
     "PersonalityError",
     "Receipt",
     "Reply",

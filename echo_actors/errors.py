@@ -82,6 +82,16 @@ class InvalidMessage(EchoActorsError, ValueError):
 
 
 @attrs.define(slots=False, eq=False)
+class InvalidAnswer(EchoActorsError, ValueError):
+    """The answer to a permission question cannot be given as it is. The question stays open."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
 class MailboxFull(EchoActorsError):
     """The channel has as many messages waiting as it may. Nothing was stored; try again later.
 

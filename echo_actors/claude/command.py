@@ -53,6 +53,8 @@ def command(
             arguments += ["--system-prompt-snapshot", "off"]
     if launch.allowed_tools:
         arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
+    if launch.permission_questions:
+        arguments += ["--permission-prompt-tool", "stdio"]
     if launch.partial_messages:
         arguments.append("--include-partial-messages")
     return (*arguments, *launch.extra_arguments)

@@ -7,7 +7,7 @@ import trio
 from echo_actors.actors.verdict import Stop
 from echo_actors.engine.calls import Calls
 from echo_actors.engine.intake import check_channel
-from echo_actors.models import OutcomeKind
+from echo_actors.models import Answer, OutcomeKind
 from echo_actors.state.records import SessionSnapshot
 
 
@@ -22,6 +22,19 @@ class ChannelCalls(Calls):
         if stopped:
             self._services.record("operator.interrupt", channel=channel, reason=reason)
         return stopped
+
+    async def answer_permission(self, channel: str, request_id: str, answer: Answer) -> bool:
+        """Answer a question that a ``PermissionAsked`` event put. The first answer counts.
+
+        Returns:
+            False when it comes too late: the question was answered, its deadline passed, or its turn ended.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is. The question stays open.
+        """
+        await trio.lowlevel.checkpoint()
+        actor = self._supervisor.actors.get(channel)
+        return actor is not None and actor.runner.answer_permission(request_id, answer)
 
     async def clear(self, channel: str) -> bool:
         """Forget the channel's conversation once its running turn has ended; False when there is none.

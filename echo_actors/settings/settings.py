@@ -47,6 +47,10 @@ class Settings:
         "", "An address, or the beginning of one, that tools may also reach by ssh, scp and rsync."
     )
     permission_mode: str = setting("default", "The CLI's permission mode.")
+    permission_questions: bool = setting(
+        default=False,
+        doc="Ask whether tools may be used that are not allowed; else the CLI denies them. A callback turns this on.",
+    )
     environment: dict[str, str] = setting(
         attrs.Factory(dict), "Variables for the CLI besides those that the allowlist passes on."
     )
@@ -89,6 +93,9 @@ class Settings:
     start_timeout: float = setting(60.0, "For a CLI process to start and take a message.", **_DURATION)
     idle_timeout: float = setting(300.0, "Without a sign of life from a turn.", **_DURATION)
     total_timeout: float = setting(3600.0, "For a whole turn; always finite.", **_DURATION)
+    permission_timeout: float = setting(
+        300.0, "For a permission question to be answered; then the tool is denied.", **_DURATION
+    )
     teardown_timeout: float = setting(10.0, "For a process to be gone once its end was decided.", **_DURATION)
     interrupt_grace: float = setting(2.0, "For a turn to end by itself after an interrupt.", **_DURATION)
     write_timeout: float = setting(10.0, "For the CLI to take one message from its standard input.", **_DURATION)
