@@ -20,6 +20,7 @@ from echo_actors.errors import (
     StoreLocked,
     TurnFailed,
     TurnTimedOut,
+    WrongLoop,
 )
 from echo_actors.events import (
     Accepted,
@@ -106,6 +107,7 @@ __all__ = [
     "TurnTimedOut",
     "UnknownFrame",
     "Usage",
+    "WrongLoop",
     "__version__",
     "open_engine",
 ]
