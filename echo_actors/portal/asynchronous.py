@@ -162,13 +162,13 @@ async def open_async_portal(*args: Any, **kwargs: Any) -> AsyncIterator[Engine]:
     """Open an engine in a thread of its own, for a block of an asyncio program; leaving the block drains it.
 
     What the block gets has the calls of ``Engine``, to be awaited, entered and iterated on the loop that runs here.
-    Arguments and errors are those of ``open_engine``; functions that it awaits run on the loop. To cancel the task while it leaves the block cuts the turns that
-    still run, and waits for their end.
+    Arguments and errors are those of ``open_engine``; functions that it awaits run on the loop. To cancel the task
+    while it leaves the block cuts the turns that still run, and waits for their end.
 
     Raises:
         WrongLoop: No loop of asyncio runs here.
     """
-    if trio.lowlevel.in_trio_run() or asyncio._get_running_loop() is None:  # noqa: SLF001 - as above
+    if trio.lowlevel.in_trio_run() or asyncio._get_running_loop() is None:  # noqa: SLF001 - documented
         raise WrongLoop(
             "open_async_portal is for asyncio programs; use open_engine under trio, open_portal in threads"
         )
