@@ -187,7 +187,7 @@ async def open_async_portal(*args: Any, **kwargs: Any) -> AsyncIterator[Engine]:
         await _close(thread, lane)
         raise
     await _close(thread, lane)
-    unwrapped(thread.ended)
+    thread.ended.result()
 
 
 async def _close(thread: EngineThread, lane: Lane) -> None:
@@ -200,5 +200,6 @@ async def _close(thread: EngineThread, lane: Lane) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
             thread.cut()
+    thread.join()
     if cancelled is not None:
         raise cancelled

@@ -57,7 +57,7 @@ def on_loop(callback: Callback, lane: Lane) -> Awaited:
     """
 
     async def awaited(*args: Any, **kwargs: Any) -> Any:
-        task = _LoopTask(partial(callback, *args, **kwargs))
+        task = LoopTask(partial(callback, *args, **kwargs))
         if not lane.post(task.start):
             raise EngineClosed("the asyncio loop of the program is closed")
         try:
@@ -72,7 +72,7 @@ def on_loop(callback: Callback, lane: Lane) -> Awaited:
     return awaited
 
 
-class _LoopTask:
+class LoopTask:
     """A task of asyncio, seen from the engine's thread by its future alone."""
 
     def __init__(self, function: Callback) -> None:
@@ -82,10 +82,12 @@ class _LoopTask:
         self.future: Future[Any] = Future()
 
     def start(self) -> None:
+        """Begin; called on the loop, like ``cancel``."""
         self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
         self._task.add_done_callback(self._ended)
 
     def cancel(self) -> None:
+        """Cancel it; its future is done when it has ended."""
         if self._task is not None:
             self._task.cancel()
 

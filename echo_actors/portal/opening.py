@@ -35,13 +35,18 @@ def open_portal(*args: Any, **kwargs: Any) -> Iterator[BlockingEngine]:
         thread.opened.exception()
         unwrapped(thread.opened)
         yield BlockingEngine(thread)
+    except GeneratorExit:
+        # The garbage collector closes what nobody left, in whichever thread it runs: it must not wait there.
+        thread.close()
+        raise
     except BaseException:
         _close(thread)
         raise
-    unwrapped(_close(thread).ended)
+    _close(thread)
+    thread.ended.result()
 
 
-def _close(thread: EngineThread) -> EngineThread:
+def _close(thread: EngineThread) -> None:
     """Wait until the engine has drained."""
     thread.close()
     try:
@@ -50,4 +55,6 @@ def _close(thread: EngineThread) -> EngineThread:
         thread.cut()
         thread.ended.exception()
         raise
-    return thread
+    finally:
+        if thread.ended.done():
+            thread.join()

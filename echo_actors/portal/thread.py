@@ -157,6 +157,10 @@ class EngineThread:
         if self.opened.done() and self.opened.exception() is None:
             self.call(lambda: self.opened.result().drain(0))
 
+    def join(self) -> None:
+        """Wait until the thread is gone, which it is at once when ``ended`` is done."""
+        self._thread.join()
+
     # -- in the thread
 
     def _run(self) -> None:
