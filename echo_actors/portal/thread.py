@@ -66,11 +66,7 @@ class Call(Generic[T]):
         try:
             result = await self._function()
         except BaseException as error:
-            cancelled, other = _parted(error)
-            if other is None and self.if_cancelled is not None:
-                self.future.set_result(self.if_cancelled)
-            else:
-                self.future.set_exception(other or EngineClosed("the engine closed, or the call was cancelled"))
+            cancelled = self._fail(error)
             if cancelled is not None:
                 raise cancelled from None
             if not isinstance(error, Exception):
@@ -79,6 +75,15 @@ class Call(Generic[T]):
             self.future.set_result(result)
         finally:
             del self
+
+    def _fail(self, error: BaseException) -> BaseException | None:
+        """Tell whoever waits; give what of the error is trio's own."""
+        cancelled, other = _parted(error)
+        if other is None and self.if_cancelled is not None:
+            self.future.set_result(self.if_cancelled)
+        else:
+            self.future.set_exception(other or EngineClosed("the engine closed, or the call was cancelled"))
+        return cancelled
 
 
 @attrs.define(eq=False)
