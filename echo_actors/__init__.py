@@ -1,16 +1,21 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
-from echo_actors.engine import Engine
+from echo_actors.engine import Engine, open_engine
+from echo_actors.engine.intake import MessageOptions
+from echo_actors.engine.status import EngineStatus
+from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
+    ConversationExists,
     EchoActorsError,
     EngineClosed,
     GateClosed,
     InvalidMessage,
     MailboxFull,
+    NoConversation,
     NotStorable,
     PersonalityError,
     SettingsError,
@@ -18,6 +23,7 @@ from echo_actors.errors import (
     StoreError,
     StoreFull,
     StoreLocked,
+    TranscriptMissing,
     TurnFailed,
     TurnTimedOut,
     WrongLoop,
@@ -37,7 +43,8 @@ from echo_actors.events import (
     TurnStarted,
     UnknownFrame,
 )
-from echo_actors.intake import MessageOptions
+from echo_actors.export import to_json, to_markdown
+from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import (
     Author,
     Block,
@@ -52,11 +59,8 @@ from echo_actors.models import (
     Trust,
     Usage,
 )
-from echo_actors.opening import open_engine
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot
-from echo_actors.status import EngineStatus
-from echo_actors.streaming import Stream
 
 __all__ = [
     "Accepted",
@@ -68,6 +72,7 @@ __all__ = [
     "CLINotFound",
     "ChannelSuspended",
     "Clock",
+    "ConversationExists",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
@@ -75,10 +80,14 @@ __all__ = [
     "Event",
     "FullPolicy",
     "GateClosed",
+    "History",
+    "HistoryEntry",
+    "HistoryRole",
     "InvalidMessage",
     "Lagged",
     "MailboxFull",
     "MessageOptions",
+    "NoConversation",
     "NotStorable",
     "Outcome",
     "OutcomeKind",
@@ -98,8 +107,10 @@ __all__ = [
     "StoreLocked",
     "Stream",
     "TextDelta",
+    "ToolCall",
     "ToolFinished",
     "ToolStarted",
+    "TranscriptMissing",
     "Trust",
     "TurnEnded",
     "TurnFailed",
@@ -110,4 +121,6 @@ __all__ = [
     "WrongLoop",
     "__version__",
     "open_engine",
+    "to_json",
+    "to_markdown",
 ]

@@ -16,6 +16,7 @@ from echo_actors.commands.dead_letters import dead_letters
 from echo_actors.commands.demo import demo
 from echo_actors.commands.doctor import doctor
 from echo_actors.commands.exits import Exit, abandon_output, report
+from echo_actors.commands.history import history
 from echo_actors.commands.prompt import prompt
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
@@ -24,8 +25,8 @@ from echo_actors.commands.signals import Ending, run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, those of the process by default; return the exit code."""
-    _prepare_streams()
     try:
+        _prepare_streams()
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -60,7 +61,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, dead_letters, prompt, doctor, demo):
+    for command in (chat, send, sessions, history, dead_letters, prompt, doctor, demo):
         app.command(command)
     return app
 

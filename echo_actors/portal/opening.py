@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from echo_actors.engine import open_engine
 from echo_actors.errors import EngineClosed
-from echo_actors.opening import open_engine
 from echo_actors.portal.arguments import arguments_of
 from echo_actors.portal.blocking_engine import BlockingEngine
 from echo_actors.portal.callbacks import in_worker, with_callbacks
