@@ -28,6 +28,7 @@ from echo_actors.errors import (
     TranscriptMissing,
     TurnFailed,
     TurnTimedOut,
+    WrongLoop,
 )
 from echo_actors.events import (
     Accepted,
@@ -129,6 +130,7 @@ __all__ = [
     "TurnTimedOut",
     "UnknownFrame",
     "Usage",
+    "WrongLoop",
     "__version__",
     "open_engine",
     "to_json",

@@ -33,6 +33,7 @@ EXAMPLES = [
     errors.TranscriptMissing("c", "the-session", "/work"),
     errors.ChannelSuspended("c", "it crashed"),
     errors.GateClosed("billing", 60.0),
+    errors.WrongLoop("use open_engine"),
 ]
 OF_A_BUILTIN = {
     errors.SettingsError: ValueError,
@@ -48,6 +49,7 @@ OF_A_BUILTIN = {
     errors.ConversationExists: FileExistsError,
     errors.TranscriptMissing: FileNotFoundError,
     errors.ChannelSuspended: RuntimeError,
+    errors.WrongLoop: RuntimeError,
 }
 
 
