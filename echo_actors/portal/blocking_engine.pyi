@@ -9,7 +9,7 @@ from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.status import EngineStatus
 from echo_actors.events import Event
 from echo_actors.history import History
-from echo_actors.models import Outcome, Receipt, Reply
+from echo_actors.models import Answer, Outcome, Receipt, Reply
 from echo_actors.portal.blocking import Blocking
 from echo_actors.portal.iteration import BlockingEvents
 from echo_actors.settings.settings import Settings
@@ -42,6 +42,16 @@ class BlockingEngine(Blocking):
     A call that Ctrl-C breaks off is cancelled as its async original: ``ask`` then withdraws the message, or interrupts
     its turn. Context managers and iterators are plain ones.
     """
+
+    def answer_permission(self, channel: str, request_id: str, answer: Answer) -> bool:
+        """Answer a question that a ``PermissionAsked`` event put. The first answer counts.
+
+        Returns:
+            False when it comes too late: the question was answered, its deadline passed, or its turn ended.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is. The question stays open.
+        """
 
     def ask(
         self, channel: str, text: str, *, on_cancel: OnCancel = "interrupt", **options: Unpack[MessageOptions]
