@@ -3,6 +3,7 @@
 from echo_actors._version import __version__
 from echo_actors.engine import Engine
 from echo_actors.errors import (
+    ActiveFileError,
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
@@ -59,6 +60,7 @@ from echo_actors.streaming import Stream
 
 __all__ = [
     "Accepted",
+    "ActiveFileError",
     "Author",
     "Block",
     "BlockFinished",

@@ -18,6 +18,17 @@ class EchoActorsError(Exception):
 
 
 @attrs.define(slots=False, eq=False)
+class ActiveFileError(EchoActorsError, ValueError):
+    """A file of Echo-Core's sessions cannot be read or written as a whole. Nothing was changed."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
 class SettingsError(EchoActorsError, ValueError):
     """A setting is unknown or its value cannot be used. Raised before anything is started."""
 
