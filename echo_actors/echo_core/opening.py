@@ -1,0 +1,63 @@
+"""Opening the engine that stands in for Echo-Core: the old sessions first, once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from echo_actors.engine import Engine
+from echo_actors.intake import check_channel
+from echo_actors.opening import open_engine
+from echo_actors.settings import Settings
+from echo_actors.state.active_json import read_sessions
+from echo_actors.state.exchange import import_sessions
+from echo_actors.state.sqlite import open_sqlite_store
+
+_LOG = logging.getLogger("echo-core.sessions")
+
+SEEN = "echo_core.sessions"
+"""The store's note that the old sessions were looked for."""
+
+
+@asynccontextmanager
+async def open_with_old_sessions(settings: Settings, sessions: Path) -> AsyncIterator[Engine]:
+    """Open the engine for the block.
+
+    Raises:
+        ActiveFileError: The old sessions cannot be read, so they would be forgotten.
+        EchoActorsError: As ``open_engine`` raises them.
+    """
+    await take_old_sessions(settings, sessions)
+    async with open_engine(settings) as engine:
+        yield engine
+
+
+async def take_old_sessions(settings: Settings, sessions: Path) -> None:
+    """Import the old program's sessions into a store that was not used in its place before.
+
+    Only then: later the store is what counts, and ``echo-actors import`` is there for more. A run that is killed
+    meanwhile leaves nothing half done: the next one goes on.
+
+    Raises:
+        ActiveFileError: The file cannot be read.
+        StoreError: The store cannot be opened or written.
+    """
+    async with open_sqlite_store(settings.state_dir, owner="import", now=_now) as store:
+        if await store.note(SEEN) is not None:
+            return
+        if sessions.exists():
+            reading = read_sessions(
+                sessions, models=settings.models, working_dir=settings.working_dir, check_channel=check_channel
+            )
+            imported = await import_sessions(store, reading)
+            _LOG.info("%d sessions imported from %s", len(imported.taken), sessions)
+            for refusal in imported.refused:
+                _LOG.warning("channel %r was not imported from %s: %s", refusal.channel, sessions, refusal.reason)
+        await store.put_note(SEEN, {"at": _now().isoformat()})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
