@@ -18,8 +18,8 @@ from echo_actors import Settings
 from echo_actors.audit import Head, Verdict, verify
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.transcript import Transcript
+from echo_actors.engine.opening import AUDIT_HEAD
 from echo_actors.models import OutcomeKind
-from echo_actors.opening import AUDIT_HEAD
 from echo_actors.state.records import SessionSnapshot, StoredMessage
 from echo_actors.state.sqlite import open_sqlite_store
 

@@ -1,7 +1,10 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
-from echo_actors.engine import Engine
+from echo_actors.engine import Engine, open_engine
+from echo_actors.engine.intake import MessageOptions
+from echo_actors.engine.status import EngineStatus
+from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
     ActiveFileError,
     ChannelSuspended,
@@ -37,7 +40,6 @@ from echo_actors.events import (
     TurnStarted,
     UnknownFrame,
 )
-from echo_actors.intake import MessageOptions
 from echo_actors.models import (
     Author,
     Block,
@@ -52,11 +54,8 @@ from echo_actors.models import (
     Trust,
     Usage,
 )
-from echo_actors.opening import open_engine
 from echo_actors.settings import Settings
 from echo_actors.state.records import SessionSnapshot
-from echo_actors.status import EngineStatus
-from echo_actors.streaming import Stream
 
 __all__ = [
     "Accepted",

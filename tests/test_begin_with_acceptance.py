@@ -15,8 +15,8 @@ from echo_actors.actors.channel import ChannelActor
 from echo_actors.actors.idleness import Idleness
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.supervisor import Supervisor
+from echo_actors.engine.intake import new_message
 from echo_actors.errors import StoreFull
-from echo_actors.intake import new_message
 from echo_actors.models import BusyPolicy, Message, OutcomeKind
 from echo_actors.state.records import Claim, End, StoredMessage
 from echo_actors.testing.instant_driver import InstantDriver

@@ -192,7 +192,7 @@ async def test_a_broken_account_fails_three_messages_and_then_refuses_until_it_i
 ) -> None:
     """The API is asked three times and once per interval; a probe that is answered opens the door for everybody."""
     account, passed = Account(), [0.0]
-    monkeypatch.setattr("echo_actors.opening.time.time", lambda: NOW + passed[0])
+    monkeypatch.setattr("echo_actors.engine.opening.time.time", lambda: NOW + passed[0])
     account.error = error
     with trio.fail_after(20):
         async with open_engine(plain_settings(tmp_path), driver=InstantDriver(account)) as engine:
@@ -221,7 +221,7 @@ async def test_messages_that_waited_when_the_account_broke_wait_on(
 ) -> None:
     """They were accepted: none fails without having been tried, and all are answered once the account works."""
     account, passed = Account(), [0.0]
-    monkeypatch.setattr("echo_actors.opening.time.time", lambda: NOW + passed[0])
+    monkeypatch.setattr("echo_actors.engine.opening.time.time", lambda: NOW + passed[0])
     account.error = "billing_error"
     with trio.fail_after(20):
         async with open_engine(plain_settings(tmp_path), driver=InstantDriver(account)) as engine:

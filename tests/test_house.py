@@ -18,9 +18,6 @@ ROOMS = (
 )
 """From top to bottom; a room imports only rooms below it."""
 
-BELONGS_TO = {"streaming": "engine", "intake": "engine", "opening": "engine", "status": "engine"}
-"""Modules beside a room that are a part of it."""
-
 ANYWHERE = {"_version"}
 """What every room may import: a constant."""
 
@@ -37,8 +34,7 @@ def module_name(path: Path) -> str:
 def room_of(module: str) -> str:
     """The room that a module of the package is in; "" for the package itself."""
     parts = module.split(".")
-    room = parts[1] if len(parts) > 1 else ""
-    return BELONGS_TO.get(room, room)
+    return parts[1] if len(parts) > 1 else ""
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_actors import Author, BusyPolicy, InvalidMessage, Trust
-from echo_actors.intake import IDS_AT_A_TIME, MAX_CHANNEL_BYTES, check_channel, id_source, new_message
+from echo_actors.engine.intake import IDS_AT_A_TIME, MAX_CHANNEL_BYTES, check_channel, id_source, new_message
 from echo_actors.models import Message
 
 DAY = datetime(2030, 1, 1, tzinfo=UTC)

@@ -13,9 +13,9 @@ from echo_actors.commands.signals import Ending
 from echo_actors.commands.stdin import StandardInput
 from echo_actors.commands.terminal import harmless, visible, write
 from echo_actors.engine import Engine
+from echo_actors.engine.intake import check_channel
 from echo_actors.errors import ChannelSuspended, InvalidMessage, MailboxFull, TurnFailed
 from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolStarted
-from echo_actors.intake import check_channel
 
 _PROMPT = "> "
 

@@ -11,8 +11,7 @@ import attrs
 import trio
 
 from echo_actors.commands.exits import Exit, is_reader_gone
-from echo_actors.engine import Engine
-from echo_actors.opening import open_engine
+from echo_actors.engine import Engine, open_engine
 from echo_actors.settings import Settings
 
 _CODES: Final = {

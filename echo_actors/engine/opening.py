@@ -25,9 +25,9 @@ from echo_actors.claude.driver import Driver, Launch
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
-from echo_actors.engine import Engine
+from echo_actors.engine.engine import Engine
+from echo_actors.engine.intake import id_source
 from echo_actors.errors import StoreError
-from echo_actors.intake import id_source
 from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
 from echo_actors.settings import Settings
 from echo_actors.state.records import Note

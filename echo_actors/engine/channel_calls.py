@@ -1,0 +1,88 @@
+"""The calls that concern one channel, or the list of them."""
+
+from __future__ import annotations
+
+import trio
+
+from echo_actors.actors.verdict import Stop
+from echo_actors.engine.calls import Calls
+from echo_actors.engine.intake import check_channel
+from echo_actors.models import OutcomeKind
+from echo_actors.state.records import SessionSnapshot
+
+
+class ChannelCalls(Calls):
+    """A channel's turn, session, model and process."""
+
+    async def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
+        """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
+        await trio.lowlevel.checkpoint()
+        actor = self._supervisor.actors.get(channel)
+        stopped = actor is not None and actor.stop_turn(Stop(OutcomeKind.CANCELLED, reason))
+        if stopped:
+            self._services.record("operator.interrupt", channel=channel, reason=reason)
+        return stopped
+
+    async def clear(self, channel: str) -> bool:
+        """Forget the channel's conversation once its running turn has ended; False when there is none.
+
+        Messages that wait run in the new session.
+        """
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                cleared = await actor.session.clear(claim)
+                if cleared:
+                    await self._services.driver.retire(channel, "cleared")
+        self._services.record("operator.clear", channel=channel, cleared=cleared)
+        return cleared
+
+    async def prewarm(self, channel: str) -> bool:
+        """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
+
+        It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
+        does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
+        goes wrong is recorded, not raised: the next message meets it anyway.
+
+        Returns:
+            Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
+            gets none, and no turn that runs or another channel that waits loses its place to one.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            EngineClosed: The engine is draining.
+        """
+        if check_channel(channel) in self._supervisor.suspended:
+            await trio.lowlevel.checkpoint()
+            return False
+        return await self._supervisor.actor(channel).prewarm()
+
+    async def set_model(self, channel: str, model: str) -> None:
+        """Choose the channel's model from its next turn on.
+
+        Raises:
+            SettingsError: The model is none of the setting ``models``.
+        """
+        self.settings.check_model(model)
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                await actor.session.set_model(claim, model)
+        self._services.record("operator.set_model", channel=channel, model=model)
+
+    async def resume(self, channel: str) -> bool:
+        """Lift a channel's suspension; False when it was not suspended."""
+        await trio.lowlevel.checkpoint()
+        resumed = self._supervisor.resume(channel)
+        if resumed:
+            self._services.record("operator.resume", channel=channel)
+        return resumed
+
+    async def session(self, channel: str) -> SessionSnapshot | None:
+        """The channel's session as stored; None when it has none."""
+        snapshot = await self._services.store.snapshot(check_channel(channel))
+        return snapshot if snapshot is not None and snapshot.session_id is not None else None
+
+    async def sessions(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
+        """A page of sessions by channel name, those after the given name."""
+        return await self._services.store.snapshots(after=after, limit=limit)
