@@ -93,7 +93,7 @@ class InvalidMessage(EchoActorsError, ValueError):
 
 
 @attrs.define(slots=False, eq=False)
-class MailboxFull(EchoActorsError):
+class MailboxFull(EchoActorsError, RuntimeError):
     """The channel has as many messages waiting as it may. Nothing was stored; try again later.
 
     Attributes:
@@ -156,7 +156,7 @@ class StaleRevision(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
-class GateClosed(EchoActorsError):
+class GateClosed(EchoActorsError, RuntimeError):
     """The account cannot be used: several turns in a row failed for authentication or billing. Nothing was stored.
 
     Attributes:

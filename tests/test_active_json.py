@@ -17,8 +17,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from support import JSON
 
+from echo_actors.engine.intake import check_channel
 from echo_actors.errors import ActiveFileError
-from echo_actors.intake import check_channel
 from echo_actors.models import Spent, Usage
 from echo_actors.state import strict_json
 from echo_actors.state.active_json import (
@@ -139,7 +139,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("null", None, "the record is no object"),
     ("no session", {k: v for k, v in record().items() if k != "session_id"}, "the record has no session_id"),
     ("an empty session", record(session_id=""), "session_id is no text: ''"),
-    ("a session that is a path", record(session_id="../../etc/passwd"), "session_id is no UUID"),
+    ("a session that is a path", record(session_id="../../etc/passwd"), "session_id is no UUID in small letters"),
     ("an unknown model", record(model="gpt"), "model 'gpt' is none of the setting models: haiku, sonnet, opus"),
     ("a model that is no text", record(model=3), "model is no text: 3"),
     ("a negative count", record(message_count=-1), "message_count is negative: -1"),

@@ -157,6 +157,10 @@ class Session:
         self._announce(None, previous.session_id, "cleared")
         return True
 
+    async def take_over(self, claim: Claim, session_id: str) -> None:
+        """Go on in a session that was begun elsewhere, from the next turn on."""
+        await self.save(claim, attrs.evolve(self.base(self.services.now()), session_id=session_id))
+
     async def set_model(self, claim: Claim, model: str) -> None:
         """Choose the model from the next turn on."""
         self.snapshot = await self.services.store.save(

@@ -15,7 +15,7 @@ from echo_actors.claude.transcript import Transcript
 from echo_actors.commands.exits import Exit, complain
 from echo_actors.commands.options import Running, StateDir, WorkingDir
 from echo_actors.commands.terminal import write
-from echo_actors.intake import check_channel
+from echo_actors.engine.intake import check_channel
 from echo_actors.settings import Settings
 from echo_actors.state.active_json import read_sessions
 from echo_actors.state.exchange import Imported

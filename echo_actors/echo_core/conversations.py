@@ -1,10 +1,9 @@
-"""What Echo-Core's functions do, in the engine's thread: calls of the engine in an order that no other call comes into."""
+"""What Echo-Core's functions do in the engine's thread: calls of the engine, in an order into which nothing comes."""
 
 from __future__ import annotations
 
 import math
 import os
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,12 +15,12 @@ import trio
 
 from echo_actors.echo_core.failures import failure, too_long
 from echo_actors.engine import Engine
-from echo_actors.errors import InvalidMessage
+from echo_actors.engine.intake import check_session
+from echo_actors.engine.streaming import Stream, answer
 from echo_actors.events import BlockFinished, TurnStarted
 from echo_actors.models import OutcomeKind, Reply
 from echo_actors.state.active_json import Record, record_of
 from echo_actors.state.records import SessionSnapshot
-from echo_actors.streaming import Stream, answer
 
 _PAGE = 500
 _BLOCKS_IN_ERRORS = 3
@@ -83,7 +82,7 @@ class Conversations:
 
     async def resume(self, session_id: str, wanted: Wanted) -> Reply:
         """Run a message in a session, in the channel that has it or in one of its own."""
-        channel = await self._place_of(_uuid(session_id))
+        channel = await self._place_of(check_session(session_id))
         async with AsyncExitStack() as stack:
             async with self._beginning(channel):
                 if await self._session(channel) is None and channel.startswith(_OF_SESSION):
@@ -196,13 +195,3 @@ class Conversations:
         if len(self._places) >= _MOST_PLACES:
             self._places.clear()
         self._places[session_id] = channel
-
-
-def _uuid(session_id: str) -> str:
-    try:
-        usual = str(uuid.UUID(session_id)) == session_id.lower()
-    except (ValueError, AttributeError, TypeError):
-        usual = False
-    if not usual:
-        raise InvalidMessage(f"a session's id is a UUID, not {session_id!r}")
-    return session_id

@@ -1,255 +1,174 @@
-"""Echo-Core's functions as methods of an object that keeps the engine."""
+"""Echo-Core's functions as methods: names, arguments and results as they were."""
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
-from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import attrs
 
-from echo_actors.claude.environment import ProcessMark, child_environment
 from echo_actors.echo_core.conversations import Conversations, Wanted
-from echo_actors.echo_core.opening import open_with_old_sessions
-from echo_actors.echo_core.place import Place, environment
-from echo_actors.errors import EngineClosed, InvalidMessage, SettingsError, TurnFailed
+from echo_actors.echo_core.keeper import Keeper
+from echo_actors.echo_core.place import Place
+from echo_actors.echo_core.talk import OnText, Talk, finished, logged
 from echo_actors.models import Reply
 from echo_actors.personality import build_system_prompt
-from echo_actors.portal.thread import TAKEN_WITHIN, Call, EngineThread
-from echo_actors.settings import Settings
 from echo_actors.state.active_json import Record
 
-T = TypeVar("T")
-
-OnText = Callable[[str], object]
-
-PROMPT = 0.5
-"""Seconds that a change of a session is waited for; behind a running turn it goes on by itself."""
-
-_INVOKE = logging.getLogger("echo-core.invoke")
-_SECURITY = logging.getLogger("echo-core.security")
-
-
-@attrs.frozen(eq=False)
-class _Opened:
-    """An engine that runs, and the process that it runs in."""
-
-    thread: EngineThread
-    conversations: Conversations
-    pid: int
+PATIENCE: Final = 0.5
+"""Seconds that a change of a session is waited for. Behind a turn that runs it takes longer, and goes on by itself."""
 
 
 @attrs.define(eq=False)
 class EchoCore:
-    """Echo-Core's functions. Any thread may call them; the engine opens when the first call needs it."""
+    """The functions, on one engine. Any thread may call them; the engine opens when the first call needs it."""
 
-    place: Place = attrs.Factory(Place)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _opened: _Opened | None = attrs.field(default=None, init=False)
-    _withheld: tuple[str, ...] = attrs.field(default=(), init=False)
+    _keeper: Keeper = attrs.field(factory=Keeper, init=False)
+    _talk: Talk = attrs.field(factory=Talk, init=False)
 
-    def configure(self, place: Place) -> None:
-        """Say where things are and how the engine is to run, before it opens.
+    def configure(
+        self,
+        root: str | Path = ".",
+        *,
+        config_file: str | Path | None = None,
+        sessions_file: str | Path | None = None,
+        **settings: Any,
+    ) -> None:
+        """Say where things are and how the engine is to run; before the first call of another function.
+
+        Args:
+            root: The folder with ``personality/``, ``config.json`` and ``sessions/active.json``; the CLI works in it,
+                and the engine keeps its state in ``state/`` there. The program's working directory by default.
+            config_file: In place of ``config.json`` there.
+            sessions_file: In place of ``sessions/active.json`` there.
+            **settings: Settings of the engine, by name; see ``Settings``.
 
         Raises:
-            SettingsError: A setting cannot be used, or the engine is open already.
+            SettingsError: A setting cannot be used, or the engine is open already. A ValueError.
         """
-        place.load(environment())
-        self._check_process()
-        with self._lock:
-            if self._running() is not None:
-                raise SettingsError("configure() comes before the first call of another function, or after close()")
-            self.place = place
+        config = None if config_file is None else Path(config_file)
+        sessions = None if sessions_file is None else Path(sessions_file)
+        self._keeper.configure(Place(Path(root), config, sessions, settings))
 
     def close(self) -> None:
-        """Let running turns end and close the engine; the next call opens it again."""
-        self._check_process()
-        with self._lock:
-            opened, self._opened = self._opened, None
-            if opened is not None:
-                opened.thread.close()
-                opened.thread.ended.result()
+        """Let running turns end, and close the engine; the next call opens it again.
 
-    # -- Echo-Core's functions
+        Needless at the end of a program, which does the same. Afterwards ``configure`` may be called, and another
+        program may have the state directory.
+        """
+        self._keeper.close()
 
     def build_system_prompt(self) -> str:
-        """See ``functions``."""
-        settings = self._settings()
-        return build_system_prompt(settings.personality_dir or self.place.root / "personality")
+        """The files of the personality folder and the section on security, as one text.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or no text in it; the error names it.
+        """
+        settings = self._keeper.settings()
+        return build_system_prompt(settings.personality_dir or self._keeper.place.personality)
 
     def start_session(
-        self, channel_id: str, message: str, model: str, timeout: float | None, on_text: OnText | None
+        self,
+        channel_id: str,
+        message: str,
+        model: str = "sonnet",
+        timeout: float | None = 300,
+        on_text: OnText | None = None,
     ) -> tuple[str, str]:
-        """See ``functions``."""
-        self._settings().check_model(model)
+        """Begin a new session in the channel; the one that it has is forgotten, once its running turn has ended.
+
+        Arguments and errors are those of ``send_message``.
+
+        Returns:
+            The answer, and the id of the session.
+        """
+        self._keeper.settings().check_model(model)
         reply = self._turn(
-            lambda all_, wanted: all_.start(channel_id, model, wanted), channel_id, message, timeout, on_text
+            channel_id, lambda all_, wanted: all_.start(channel_id, model, wanted), message, timeout, on_text
         )
         return reply.text, reply.session_id
 
-    def resume_session(self, session_id: str, message: str, timeout: float | None, on_text: OnText | None) -> str:
-        """See ``functions``."""
+    def resume_session(
+        self, session_id: str, message: str, timeout: float | None = 300, on_text: OnText | None = None
+    ) -> str:
+        """Say something in a session; in one that no channel has, too: it is then listed as channel ``session:ID``.
+
+        A session whose transcript is gone goes on as a new one. Arguments and errors are those of ``send_message``.
+
+        Raises:
+            ValueError: The id is no UUID.
+        """
         return self._turn(
-            lambda all_, wanted: all_.resume(session_id, wanted), f"session {session_id}", message, timeout, on_text
+            f"session:{session_id}", lambda all_, wanted: all_.resume(session_id, wanted), message, timeout, on_text
         ).text
 
     def send_message(
-        self, channel_id: str, message: str, model: str, timeout: float | None, on_text: OnText | None
+        self,
+        channel_id: str,
+        message: str,
+        model: str = "sonnet",
+        timeout: float | None = 300,
+        on_text: OnText | None = None,
     ) -> str:
-        """See ``functions``."""
-        self._settings().check_model(model)
+        """Say something in the channel's session, or begin one.
+
+        Args:
+            channel_id: The conversation's key, any text.
+            message: What is said.
+            model: Of a session that begins with this message; one that goes on keeps its own.
+            timeout: Seconds for the turn, the start of a process included. The wait for the channel's turns before it
+                is not counted; the setting ``queue_timeout`` limits it. None is without limit.
+            on_text: Called with each text block as it arrives, in the thread that called this function. What it raises
+                is logged. A slow one delays the return, never the turn.
+
+        Returns:
+            The text blocks of the answer, joined by blank lines.
+
+        Raises:
+            ValueError: The model is none of the setting ``models``, or the message cannot be one.
+            FileNotFoundError: There is no CLI, or no personality folder.
+            TimeoutError: The turn took too long and was ended.
+            RuntimeError: There is no answer for another reason, which the text says.
+        """
+        self._keeper.settings().check_model(model)
         return self._turn(
-            lambda all_, wanted: all_.send(channel_id, model, wanted), channel_id, message, timeout, on_text
+            channel_id, lambda all_, wanted: all_.send(channel_id, model, wanted), message, timeout, on_text
         ).text
 
     def clear_session(self, channel_id: str) -> bool:
-        """See ``functions``."""
+        """Forget the channel's session; True if there was one. A turn that runs ends first, and is not waited for."""
         return self._change(channel_id, lambda all_: all_.clear(channel_id))
 
     def get_active_session(self, channel_id: str) -> Record | None:
-        """See ``functions``."""
-        return self._ask(lambda all_: all_.record(channel_id))
+        """The record of the channel's session; None if there is none."""
+        return self._keeper.opened().call(lambda all_: all_.record(channel_id)).future.result()
 
     def set_session_model(self, channel_id: str, model: str) -> bool:
-        """See ``functions``."""
-        self._settings().check_model(model)
+        """Choose the model of the channel's session from its next turn on; True if there is a session.
+
+        Raises:
+            ValueError: The model is none of the setting ``models``.
+        """
+        self._keeper.settings().check_model(model)
         return self._change(channel_id, lambda all_: all_.set_model(channel_id, model))
 
     def list_sessions(self) -> dict[str, Record]:
-        """See ``functions``."""
-        return self._ask(Conversations.records)
-
-    # -- turns
+        """The records of all sessions, by channel."""
+        return self._keeper.opened().call(Conversations.records).future.result()
 
     def _turn(
         self,
+        shown: str,
         run: Callable[[Conversations, Wanted], Awaitable[Reply]],
-        channel: str,
         message: str,
         timeout: float | None,
         on_text: OnText | None,
     ) -> Reply:
-        seconds = float("inf") if timeout is None else timeout
-        if not seconds > 0:
-            raise InvalidMessage(f"timeout is a positive number of seconds, not {timeout!r}")
-        news: SimpleQueue[str | None] = SimpleQueue()
-        wanted = Wanted(text=message, timeout=seconds, tell=news.put)
-        opened = self._open()
-        self._tell_withheld(opened.conversations.engine.settings)
-        call = opened.thread.call(lambda: run(opened.conversations, wanted))
-        call.future.add_done_callback(lambda _: news.put(None))
-        try:
-            while (text := news.get()) is not None:
-                _hand_over(text, on_text)
-        except BaseException:
-            # Ctrl-C: the turn is interrupted.
-            call.cancel()
-            wait([call.future], TAKEN_WITHIN)
-            raise
-        return _logged(channel, call.future)
+        return logged(shown, lambda: self._talk.turn(self._keeper.opened(), run, message, timeout, on_text))
 
-    def _tell_withheld(self, settings: Settings) -> None:
-        """Log the names of the variables that the CLI does not get, when they are other ones than before."""
-        chosen = child_environment(
-            environment(),
-            extra=settings.environment,
-            passthrough=settings.pass_environment,
-            mark=ProcessMark("", ""),
-        )
-        if chosen.withheld != self._withheld:
-            self._withheld = chosen.withheld
-            _SECURITY.info("withheld from the CLI's environment: %s", ", ".join(chosen.withheld))
-
-    # -- records and changes
-
-    def _change(self, channel: str, change: Callable[[Conversations], Awaitable[None]]) -> bool:
-        """Change a channel's session, if there is one, without waiting for a turn that runs in it."""
-        if self.get_active_session(channel) is None:
+    def _change(self, channel_id: str, change: Callable[[Conversations], Awaitable[None]]) -> bool:
+        if self.get_active_session(channel_id) is None:
             return False
-        opened = self._open()
-        call = opened.thread.call(lambda: change(opened.conversations))
-        try:
-            call.future.result(PROMPT)
-        except NotYet:
-            if call.future.done():
-                raise
+        finished(self._keeper.opened().call(change).future, PATIENCE)
         return True
-
-    def _ask(self, question: Callable[[Conversations], Awaitable[T]]) -> T:
-        opened = self._open()
-        call: Call[T] = opened.thread.call(lambda: question(opened.conversations))
-        return call.future.result()
-
-    # -- the engine
-
-    def _settings(self) -> Settings:
-        opened = self._running()
-        return self.place.load(environment()) if opened is None else opened.conversations.engine.settings
-
-    def _running(self) -> _Opened | None:
-        opened = self._opened
-        return opened if opened is not None and not opened.thread.ended.done() else None
-
-    def _check_process(self) -> None:
-        # Before the lock: a thread that had it when the process was forked will never give it back.
-        opened = self._opened
-        if opened is not None and opened.pid != os.getpid():
-            raise EngineClosed(
-                f"this process was forked from process {opened.pid}, which has the engine; call the functions there, "
-                "or start processes by spawning"
-            )
-
-    def _open(self) -> _Opened:
-        self._check_process()
-        if (opened := self._running()) is not None:
-            return opened
-        with self._lock:
-            if (opened := self._running()) is None:
-                settings, sessions = self.place.load(environment()), self.place.sessions
-                thread = EngineThread(lambda: open_with_old_sessions(settings, sessions))
-                thread.start()
-                opened = self._opened = _Opened(thread, Conversations(_result(thread)), os.getpid())
-        return opened
-
-
-def _result(thread: EngineThread) -> Any:
-    try:
-        return thread.opened.result()
-    except BaseException:
-        thread.close()
-        raise
-
-
-def _hand_over(text: str, on_text: OnText | None) -> None:
-    if on_text is None:
-        return
-    try:
-        on_text(text)
-    except Exception:
-        _INVOKE.exception("on_text failed; the turn goes on")
-
-
-def _logged(channel: str, future: Future[Reply]) -> Reply:
-    """The reply, and a line about it."""
-    try:
-        reply = future.result()
-    except Exception as error:
-        outcome = error.outcome.kind.value if isinstance(error, TurnFailed) else type(error).__name__
-        _INVOKE.warning("channel=%r %s: %s", channel, outcome, error)
-        raise
-    _INVOKE.info(
-        "channel=%r model=%s duration_ms=%d input_tokens=%d output_tokens=%d session=%s",
-        channel,
-        reply.model,
-        reply.duration_ms,
-        reply.usage.input_tokens,
-        reply.usage.output_tokens,
-        reply.session_id,
-    )
-    return reply

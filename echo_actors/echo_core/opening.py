@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from echo_actors.engine import Engine
-from echo_actors.intake import check_channel
-from echo_actors.opening import open_engine
+from echo_actors.engine.intake import check_channel
+from echo_actors.engine.opening import open_engine
 from echo_actors.settings import Settings
-from echo_actors.state.active_json import read_sessions
+from echo_actors.state.active_json import Reading, read_sessions
 from echo_actors.state.exchange import import_sessions
 from echo_actors.state.sqlite import open_sqlite_store
 
@@ -48,15 +48,21 @@ async def take_old_sessions(settings: Settings, sessions: Path) -> None:
     async with open_sqlite_store(settings.state_dir, owner="import", now=_now) as store:
         if await store.note(SEEN) is not None:
             return
-        if sessions.exists():
-            reading = read_sessions(
-                sessions, models=settings.models, working_dir=settings.working_dir, check_channel=check_channel
-            )
+        reading = _read(settings, sessions)
+        if reading is not None:
             imported = await import_sessions(store, reading)
             _LOG.info("%d sessions imported from %s", len(imported.taken), sessions)
             for refusal in imported.refused:
                 _LOG.warning("channel %r was not imported from %s: %s", refusal.channel, sessions, refusal.reason)
         await store.put_note(SEEN, {"at": _now().isoformat()})
+
+
+def _read(settings: Settings, sessions: Path) -> Reading | None:
+    if not sessions.exists():
+        return None
+    return read_sessions(
+        sessions, models=settings.models, working_dir=settings.working_dir, check_channel=check_channel
+    )
 
 
 def _now() -> datetime:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +34,11 @@ class Place:
     settings: Mapping[str, Any] = attrs.Factory(dict)
 
     @property
+    def personality(self) -> Path:
+        """The persona's folder."""
+        return self.root / "personality"
+
+    @property
     def sessions(self) -> Path:
         """The old program's file of sessions."""
         return self.sessions_file or self.root / "sessions" / "active.json"
@@ -47,7 +51,7 @@ class Place:
         """
         usual: dict[str, Any] = {
             "state_dir": self.root / "state",
-            "personality_dir": self.root / "personality",
+            "personality_dir": self.personality,
             "working_dir": self.root,
             # A caller waits anyway; none of them knows of an error for a full mailbox.
             "full_mailbox": FullPolicy.WAIT,
@@ -60,11 +64,6 @@ class Place:
             usual["allowed_tools"] = tools
         below = {name: value for name, value in usual.items() if f"{PREFIX}{name.upper()}" not in environ}
         return Settings.load(environ, **{**below, **self.settings})
-
-
-def default_place() -> Place:
-    """The working directory of the program."""
-    return Place()
 
 
 def allowed_tools(config_file: Path) -> list[str]:
@@ -85,8 +84,3 @@ def allowed_tools(config_file: Path) -> list[str]:
     if not all(isinstance(tool, str) for tool in tools):
         raise SettingsError(f"{config_file}: allowed_tools must be a list of texts, not {tools!r}.", "allowed_tools")
     return tools
-
-
-def environment() -> Mapping[str, str]:
-    """The variables of this program, as they are now."""
-    return os.environ

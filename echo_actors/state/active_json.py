@@ -62,11 +62,11 @@ def _session_id(value: Any) -> str:
     text = _text(value)
     try:
         # It becomes an argument of the CLI and the name of a file, so nothing else may pass.
-        usual = str(UUID(text)) == text.lower()
+        usual = str(UUID(text)) == text
     except ValueError:
         usual = False
     if not usual:
-        raise ValueError("is no UUID")
+        raise ValueError("is no UUID in small letters")
     return text
 
 
