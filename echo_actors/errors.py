@@ -199,3 +199,13 @@ class ChannelSuspended(EchoActorsError, RuntimeError):
 
     def __str__(self) -> str:
         return f"channel {self.channel!r} is suspended: {self.reason}; resume it with engine.resume()"
+
+
+@attrs.define(slots=False, eq=False)
+class WrongLoop(EchoActorsError, RuntimeError):
+    """A way into the engine was used where another kind of event loop runs, or none; the text says which fits."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
