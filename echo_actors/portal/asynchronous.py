@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 import trio
 
-from echo_actors.engine import Engine
+from echo_actors.engine import Engine, open_engine
 from echo_actors.errors import WrongLoop
-from echo_actors.opening import open_engine
 from echo_actors.portal.arguments import arguments_of
 from echo_actors.portal.holding import Held
 from echo_actors.portal.iteration import AsyncEvents

@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
-from echo_actors.engine import Engine
-from echo_actors.opening import open_engine
+from echo_actors.engine import Engine, open_engine
 from echo_actors.portal.arguments import arguments_of
 from echo_actors.portal.holding import Held
 from echo_actors.portal.iteration import BlockingEvents
