@@ -45,6 +45,14 @@ class Wanted:
     tell: Tell
 
 
+@attrs.frozen
+class Answered:
+    """A reply, and the channel that it came in."""
+
+    channel: str
+    reply: Reply
+
+
 @attrs.define(eq=False)
 class Conversations:
     """The conversations of one engine. Its calls belong to the engine's thread.
@@ -61,7 +69,7 @@ class Conversations:
 
     # -- messages
 
-    async def start(self, channel: str, model: str, wanted: Wanted) -> Reply:
+    async def start(self, channel: str, model: str, wanted: Wanted) -> Answered:
         """Begin a new session in the channel, whatever it had, and run a message in it."""
         async with AsyncExitStack() as stack:
             async with self._beginning(channel):
@@ -70,7 +78,7 @@ class Conversations:
                 stream = await self._accepted(stack, channel, wanted, starts=True)
             return await self._run(channel, stream, wanted, stack)
 
-    async def send(self, channel: str, model: str, wanted: Wanted) -> Reply:
+    async def send(self, channel: str, model: str, wanted: Wanted) -> Answered:
         """Run a message in the channel's session; the model is that of a session which begins with it."""
         async with AsyncExitStack() as stack:
             async with self._beginning(channel):
@@ -80,7 +88,7 @@ class Conversations:
                 stream = await self._accepted(stack, channel, wanted, starts=starts)
             return await self._run(channel, stream, wanted, stack)
 
-    async def resume(self, session_id: str, wanted: Wanted) -> Reply:
+    async def resume(self, session_id: str, wanted: Wanted) -> Answered:
         """Run a message in a session, in the channel that has it or in one of its own."""
         channel = await self._place_of(check_session(session_id))
         async with AsyncExitStack() as stack:
@@ -138,7 +146,7 @@ class Conversations:
             stack.callback(self._starting.discard, channel)
         return await stack.enter_async_context(self.engine.stream(channel, wanted.text))
 
-    async def _run(self, channel: str, stream: Stream, wanted: Wanted, stack: AsyncExitStack) -> Reply:
+    async def _run(self, channel: str, stream: Stream, wanted: Wanted, stack: AsyncExitStack) -> Answered:
         texts: deque[str] = deque(maxlen=_BLOCKS_IN_ERRORS)
         with trio.CancelScope() as turn:
             async for event in stream:
@@ -158,7 +166,7 @@ class Conversations:
             raise failure(outcome, texts, self.engine.settings, os.environ)
         reply = answer(outcome)
         self._remember(reply.session_id, channel)
-        return reply
+        return Answered(channel, reply)
 
     async def _session(self, channel: str) -> SessionSnapshot | None:
         return None if channel in self._clearing else await self.engine.session(channel)

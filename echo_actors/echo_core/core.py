@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import attrs
 
-from echo_actors.echo_core.conversations import Conversations, Wanted
+from echo_actors.echo_core.conversations import Answered, Conversations, Wanted
 from echo_actors.echo_core.keeper import Keeper
 from echo_actors.echo_core.place import Place
-from echo_actors.echo_core.talk import OnText, Talk, finished, logged
+from echo_actors.echo_core.talk import OnText, Talk, logged, settle
 from echo_actors.models import Reply
 from echo_actors.personality import build_system_prompt
 from echo_actors.state.active_json import Record
@@ -160,7 +160,7 @@ class EchoCore:
     def _turn(
         self,
         shown: str,
-        run: Callable[[Conversations, Wanted], Awaitable[Reply]],
+        run: Callable[[Conversations, Wanted], Awaitable[Answered]],
         message: str,
         timeout: float | None,
         on_text: OnText | None,
@@ -170,5 +170,5 @@ class EchoCore:
     def _change(self, channel_id: str, change: Callable[[Conversations], Awaitable[None]]) -> bool:
         if self.get_active_session(channel_id) is None:
             return False
-        finished(self._keeper.opened().call(change).future, PATIENCE)
+        settle(self._keeper.opened().call(change).future, PATIENCE)
         return True

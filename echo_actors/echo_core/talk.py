@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from echo_actors.claude.environment import ProcessMark, child_environment
-from echo_actors.echo_core.conversations import Conversations, Wanted
+from echo_actors.echo_core.conversations import Answered, Conversations, Wanted
 from echo_actors.echo_core.keeper import Opened
 from echo_actors.errors import InvalidMessage, TurnFailed
 from echo_actors.models import Reply
@@ -47,11 +47,11 @@ class Talk:
     def turn(
         self,
         opened: Opened,
-        run: Callable[[Conversations, Wanted], Awaitable[Reply]],
+        run: Callable[[Conversations, Wanted], Awaitable[Answered]],
         message: str,
         timeout: float | None,
         on_text: OnText | None,
-    ) -> Reply:
+    ) -> Answered:
         """Run a turn; ``on_text`` gets each text block meanwhile, in this thread.
 
         However long it takes, the turn does not wait for it.
@@ -82,17 +82,23 @@ class Talk:
             _SECURITY.info("withheld from the CLI's environment: %s", ", ".join(withheld))
 
 
-def logged(channel: str, turn: Callable[[], Reply]) -> Reply:
-    """A turn's reply, and a line about the turn."""
+def logged(shown: str, turn: Callable[[], Answered]) -> Reply:
+    """A turn's reply, and a line about the turn.
+
+    Args:
+        shown: Stands for the channel of a turn that has no reply.
+        turn: Runs it.
+    """
     try:
-        reply = turn()
+        answered = turn()
     except Exception as error:
         outcome = error.outcome.kind.value if isinstance(error, TurnFailed) else type(error).__name__
-        _INVOKE.warning("channel=%r outcome=%s reason=%r", channel, outcome, str(error))
+        _INVOKE.warning("channel=%r outcome=%s reason=%r", shown, outcome, str(error))
         raise
+    reply = answered.reply
     _INVOKE.info(
         "channel=%r outcome=answered model=%s duration_ms=%d input_tokens=%d output_tokens=%d session=%s",
-        channel,
+        answered.channel,
         reply.model,
         reply.duration_ms,
         reply.usage.input_tokens,
@@ -110,13 +116,11 @@ def _hand_over(text: str, on_text: OnText | None) -> None:
             _INVOKE.exception("on_text failed; the turn goes on")
 
 
-def finished(future: Future[None], seconds: float) -> bool:
-    """Wait so long for a change; False when it goes on by itself.
+def settle(future: Future[None], seconds: float) -> None:
+    """Wait so long for a change of a session, which then goes on by itself.
 
     Raises:
-        Exception: What the change raised.
+        Exception: What the change raised meanwhile.
     """
-    if not wait([future], seconds).done:
-        return False
-    future.result()
-    return True
+    if wait([future], seconds).done:
+        future.result()
