@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from active_files import record, write
-from echo_core_bot import Bot, at_once, bot
+from echo_core_bot import Bot, at_once, bot, heard
 
 from echo_actors.echo_core import wrap_external
 from echo_actors.errors import ActiveFileError
@@ -164,3 +164,11 @@ def test_fault_13_a_session_whose_transcript_is_gone_goes_on_as_a_new_one(place:
     assert place.core.resume_session(lost, "and you?") == "echo: and you?"
     assert place.core.resume_session(lost, "still?") == "echo: still?"
     assert place.core.send_message("c", "once more") == "echo: once more"
+
+
+def test_fault_13_a_home_without_any_transcripts_is_no_obstacle(place: Bot) -> None:
+    """As on a new machine, to which only the file of sessions came along."""
+    write(place.root / "sessions" / "active.json", {"c": record()})
+    with heard("echo-core.sessions") as lines:
+        assert place.core.send_message("c", "hello") == "echo: hello"
+    assert lines[-1] == f"the CLI had no sessions in {place.home / '.claude' / 'projects'}: old ones begin anew"

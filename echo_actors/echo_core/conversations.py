@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -175,7 +175,7 @@ class Conversations:
         record: dict[str, Any] = record_of(snapshot)
         return {**record, "model": self._models.get(snapshot.channel, snapshot.model)}
 
-    async def _snapshots(self) -> AsyncIterator[SessionSnapshot]:
+    async def _snapshots(self) -> AsyncGenerator[SessionSnapshot, None]:
         after = ""
         while page := await self.engine.sessions(after=after, limit=_PAGE):
             for snapshot in page:
@@ -193,10 +193,11 @@ class Conversations:
         # After its transcript was lost, the channel of its own goes on in another session.
         if await self._session(own) is not None:
             return own
-        async for snapshot in self._snapshots():
-            if snapshot.session_id == session_id and snapshot.channel not in self._clearing:
-                self._remember(session_id, snapshot.channel)
-                return snapshot.channel
+        async with aclosing(self._snapshots()) as snapshots:
+            async for snapshot in snapshots:
+                if snapshot.session_id == session_id and snapshot.channel not in self._clearing:
+                    self._remember(session_id, snapshot.channel)
+                    return snapshot.channel
         return own
 
     def _remember(self, session_id: str, channel: str) -> None:

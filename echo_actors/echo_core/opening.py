@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from echo_actors.claude.transcript import config_dir
 from echo_actors.engine import Engine
 from echo_actors.engine.intake import check_channel
 from echo_actors.engine.opening import open_engine
@@ -31,6 +33,7 @@ async def open_with_old_sessions(settings: Settings, sessions: Path) -> AsyncIte
         EchoActorsError: As ``open_engine`` raises them.
     """
     await take_old_sessions(settings, sessions)
+    _make_home(settings)
     async with open_engine(settings) as engine:
         yield engine
 
@@ -63,6 +66,20 @@ def _read(settings: Settings, sessions: Path) -> Reading | None:
     return read_sessions(
         sessions, models=settings.models, working_dir=settings.working_dir, check_channel=check_channel
     )
+
+
+def _make_home(settings: Settings) -> None:
+    """Make the place of the CLI's transcripts if it is not there.
+
+    The engine takes a home without it for one that is away, and waits for it to come back. Echo-Core's users have been
+    promised that a session whose transcript is gone goes on.
+    """
+    projects = config_dir({**os.environ, **settings.environment}) / "projects"
+    if not projects.exists():
+        # Where that cannot be done, the home is away indeed.
+        with suppress(OSError):
+            projects.mkdir(mode=0o700, parents=True)
+            _LOG.warning("the CLI had no sessions in %s: old ones begin anew", projects)
 
 
 def _now() -> datetime:
