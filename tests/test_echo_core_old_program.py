@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,40 @@ def test_a_program_for_the_old_module_runs_with_its_import_changed(tmp_path: Pat
     assert sorted(each["channel"] for each in audit if each["event"] == "process.spawned") == [
         *("c0", "c1", "c2", "c3", "new")
     ]
+
+
+INTERRUPTED = """
+import sys
+from echo_actors import echo_core
+
+try:
+    echo_core.send_message("c", "[[blocks 2]] [[no-result]]", on_text=lambda text: print(text, flush=True))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+print(echo_core.send_message("c", "and now"))
+"""
+
+
+def test_ctrl_c_ends_the_turn_that_is_waited_for(tmp_path: Path) -> None:
+    """The program goes on, and so does the channel; nothing is left at the end."""
+    for name in ("personality", "home", "bin"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "personality" / "IDENTITY.md").write_text("I am Echo.")
+    mark = {"CLAUDE_CODE_USE_X_TEST": str(tmp_path)}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    cli = write_scripted_cli(tmp_path / "bin")
+    environment = {**kept, **mark, "HOME": str(tmp_path / "home"), "CLAUDE_BIN": str(cli)}
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("echo 1: ")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, marked(mark)) == (0, set()), err
+    assert out.splitlines()[-2:] == ["interrupted", "echo: and now"]

@@ -17,7 +17,7 @@ from echo_actors.echo_core.failures import failure, too_long
 from echo_actors.engine import Engine
 from echo_actors.engine.intake import check_session
 from echo_actors.engine.streaming import Stream, answer
-from echo_actors.events import BlockFinished, TurnStarted
+from echo_actors.events import Accepted, BlockFinished, Lagged
 from echo_actors.models import OutcomeKind, Reply
 from echo_actors.state.active_json import Record, record_of
 from echo_actors.state.records import SessionSnapshot
@@ -150,9 +150,10 @@ class Conversations:
         texts: deque[str] = deque(maxlen=_BLOCKS_IN_ERRORS)
         with trio.CancelScope() as turn:
             async for event in stream:
-                if isinstance(event, TurnStarted) and turn.deadline == math.inf:
+                # Any event of its turn says that it has begun: the first one may be among those that were lost.
+                if turn.deadline == math.inf and not isinstance(event, Accepted | Lagged):
                     turn.deadline = trio.current_time() + wanted.timeout
-                elif isinstance(event, BlockFinished) and event.block.kind == "text":
+                if isinstance(event, BlockFinished) and event.block.kind == "text":
                     text = event.block.text.strip()
                     if text:
                         texts.append(text)
