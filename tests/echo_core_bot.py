@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,6 +101,14 @@ def at_once(functions: list[Callable[[], T]]) -> list[T]:
     with ThreadPoolExecutor(len(functions)) as pool:
         futures: list[Future[T]] = [pool.submit(function) for function in functions]
         return [future.result(60) for future in futures]
+
+
+def until(holds: Callable[[], bool], *, within: float = 30.0) -> None:
+    """Wait for something that tells nobody: another process, or a thread's turn, has come so far."""
+    pause, ends = threading.Event(), time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < ends, "it did not come to that"
+        pause.wait(0.01)
 
 
 class Lines(logging.Handler):

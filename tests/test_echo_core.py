@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from active_files import record, write
-from echo_core_bot import PERSONA, Bot, at_once, bot, heard
+from echo_core_bot import PERSONA, Bot, at_once, bot, heard, until
 
 from echo_actors import echo_core
 from echo_actors.echo_core.core import EchoCore
@@ -165,27 +165,44 @@ def test_a_session_keeps_its_model(place: Bot) -> None:
     assert place.core.list_sessions()["c"]["model"] == "opus"
 
 
+def test_messages_at_once_in_a_new_channel_share_the_session_of_the_first(place: Bot) -> None:
+    """And its model; none of the others waits for that turn before it has its place."""
+    first = threading.Thread(target=lambda: place.core.send_message("c", "[[delay 1]]", model="haiku"))
+    first.start()
+    until(lambda: len(place.asked()) == 1)
+    at_once([lambda n=n: place.core.send_message("c", f"m{n}", model="opus") for n in range(3)])  # type: ignore[misc]
+    first.join()
+    place.core.close()
+    ended = [each["time"] for each in place.audit("turn.ended")]
+    accepted = [each["time"] for each in place.audit("message.accepted")]
+    assert max(accepted) < min(ended)
+    found = place.core.list_sessions()["c"]
+    assert (found["model"], found["message_count"]) == ("haiku", 4)
+
+
+def test_starts_at_once_each_begin_a_session_with_their_own_model(place: Bot) -> None:
+    """No other message comes between the beginning and its first turn."""
+    models = ["haiku", "sonnet", "opus"] * 3
+    found = at_once([lambda m=m: place.core.start_session("c", m, model=m) for m in models])  # type: ignore[misc]
+    place.core.close()
+    assert [text for text, _ in found] == [f"echo: {model}" for model in models]
+    assert len({session_id for _, session_id in found}) == 9
+    asked = {each["session_id"]: each["text"] for each in place.asked()}
+    used = {each["session"]: each["model"] for each in place.audit("turn.started")}
+    assert used == asked
+
+
 def test_changes_do_not_wait_for_a_turn_that_runs(place: Bot) -> None:
     """They show at once, and hold from the next turn on."""
     _, before = place.core.start_session("c", "hello")
-    running = threading.Event()
-
-    def long() -> str:
-        return place.core.send_message("c", "[[blocks 1]] [[delay 3]]")
-
-    def look() -> None:
-        running.set()
-        assert place.core.set_session_model("c", "opus") is True
-        assert place.core.list_sessions()["c"]["model"] == "opus"
-        assert place.core.clear_session("c") is True
-        assert place.core.get_active_session("c") is None
-        assert thread.is_alive()
-
-    thread = threading.Thread(target=long)
+    thread = threading.Thread(target=lambda: place.core.send_message("c", "[[delay 3]]"))
     thread.start()
-    while len(place.asked()) < 2:
-        running.wait(0.01)
-    look()
+    until(lambda: len(place.asked()) == 2)
+    assert place.core.set_session_model("c", "opus") is True
+    assert place.core.list_sessions()["c"]["model"] == "opus"
+    assert place.core.clear_session("c") is True
+    assert place.core.get_active_session("c") is None
+    assert thread.is_alive()
     assert place.core.send_message("c", "after it", model="haiku") == "echo: after it"
     thread.join()
     found = place.core.get_active_session("c")
@@ -231,8 +248,7 @@ def test_the_timeout_is_the_turns_and_names_its_seconds(place: Bot) -> None:
 
     thread = threading.Thread(target=late)
     thread.start()
-    while len(place.asked()) < 2:
-        thread.join(0.01)
+    until(lambda: len(place.asked()) == 2)
     # This one waits longer than its own timeout, and is answered.
     assert place.core.send_message("c", "patient", timeout=1.4) == "echo: patient"
     thread.join()

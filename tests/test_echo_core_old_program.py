@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 from active_files import record, write
+from echo_core_bot import bot, until
 
 from echo_actors.claude.process_tree import marked
 from echo_actors.simulator.cli import write_scripted_cli
@@ -157,3 +158,31 @@ def test_ctrl_c_ends_the_turn_that_is_waited_for(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, marked(mark)) == (0, set()), err
     assert out.splitlines()[-2:] == ["interrupted", "echo: and now"]
+
+
+KILLED = """
+import json
+import sys
+from echo_actors import echo_core
+
+echo_core.configure(environment=json.loads(sys.argv[1]))
+print(echo_core.send_message("c", "hello", timeout=60))
+"""
+
+
+def test_fault_12_a_message_that_a_crash_cut_comes_to_its_end(tmp_path: Path) -> None:
+    """In its session, which is recorded although this was its first turn."""
+    with bot(tmp_path) as place:
+        fault = {"SCRIPTED_CLI_FAULT": "[[hold 600]]", "SCRIPTED_CLI_FAULT_ONCE": str(tmp_path / "once")}
+        variables = {"HOME": str(place.home), "SCRIPTED_CLI_ASKED": str(tmp_path / "asked"), "X_TEST": place.marker}
+        environment = {**os.environ, "CLAUDE_BIN": str(tmp_path / "bin" / "claude")}
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, json.dumps({**variables, **fault})], cwd=tmp_path, env=environment
+        ) as process:
+            until(lambda: bool(place.asked()) or process.poll() is not None)
+            process.kill()
+        (began,) = place.asked()
+        until(lambda: place.core.get_active_session("c") is not None)
+        found = place.core.list_sessions()["c"]
+        assert (found["session_id"], found["message_count"]) == (began["session_id"], 1)
+        assert place.core.send_message("c", "and now") == "echo: and now"

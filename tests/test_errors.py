@@ -14,6 +14,7 @@ from echo_actors.models import Clock, Outcome, OutcomeKind
 TIMED_OUT = Outcome(kind=OutcomeKind.TIMED_OUT, reason="the idle clock ran out after 5 s", clock=Clock.IDLE)
 
 EXAMPLES = [
+    errors.ActiveFileError("/p/active.json", "it is empty"),
     errors.SettingsError("There is no setting x.", "x", "y"),
     errors.PersonalityError("The folder is missing.", path="/p"),
     errors.CLINotFound("There is no CLI.", ("/bin",)),
@@ -32,11 +33,14 @@ EXAMPLES = [
     errors.GateClosed("billing", 60.0),
 ]
 OF_A_BUILTIN = {
+    errors.ActiveFileError: ValueError,
     errors.SettingsError: ValueError,
     errors.PersonalityError: FileNotFoundError,
     errors.CLINotFound: FileNotFoundError,
     errors.CLIFailed: RuntimeError,
+    errors.GateClosed: RuntimeError,
     errors.InvalidMessage: ValueError,
+    errors.MailboxFull: RuntimeError,
     errors.EngineClosed: RuntimeError,
     errors.StoreError: RuntimeError,
     errors.TurnFailed: RuntimeError,
