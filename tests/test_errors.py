@@ -31,6 +31,7 @@ EXAMPLES = [
     errors.TurnTimedOut(TIMED_OUT),
     errors.ChannelSuspended("c", "it crashed"),
     errors.GateClosed("billing", 60.0),
+    errors.WrongLoop("use open_engine"),
 ]
 OF_A_BUILTIN = {
     errors.ActiveFileError: ValueError,
@@ -46,6 +47,7 @@ OF_A_BUILTIN = {
     errors.TurnFailed: RuntimeError,
     errors.TurnTimedOut: TimeoutError,
     errors.ChannelSuspended: RuntimeError,
+    errors.WrongLoop: RuntimeError,
 }
 
 

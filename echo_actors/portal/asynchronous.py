@@ -8,35 +8,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 
 from echo_actors.engine import Engine, open_engine
 from echo_actors.errors import WrongLoop
 from echo_actors.portal.arguments import arguments_of
+from echo_actors.portal.callbacks import on_loop, with_callbacks
 from echo_actors.portal.holding import Held
 from echo_actors.portal.iteration import AsyncEvents
 from echo_actors.portal.lane import Lane
-from echo_actors.portal.shape import Kind, kind_of, public
+from echo_actors.portal.shape import Kind, carried
 from echo_actors.portal.thread import TAKEN_WITHIN, Call, EngineThread
 from echo_actors.portal.waiting import unwrapped
 
 T = TypeVar("T")
 
 
-class AsyncEngine(Engine):
-    """An engine in a thread of its own, with the calls of ``Engine`` for one asyncio loop.
+class _Carried(Protocol):
+    """What has an engine in another thread, for one loop."""
 
-    To cancel a task that waits in a call cancels the call, and waits until that has come to its end: ``ask`` then
-    withdraws the message, or interrupts its turn. A call that does not wait, such as ``status``, stops the loop until
-    the engine's thread has a moment for it.
-    """
-
-    def __init__(self, thread: EngineThread, lane: Lane) -> None:
-        self._thread = thread
-        self._lane = lane
-        self._engine = thread.opened.result()
+    _thread: EngineThread
+    _lane: Lane
+    _engine: Engine
 
 
 class _Entered(AbstractAsyncContextManager[Any]):
@@ -109,7 +104,7 @@ async def _taken(call: Call[Any], lane: Lane) -> None:
 
 def _awaited(call: Callable[..., Awaitable[Any]]) -> Any:
     @functools.wraps(call)
-    async def awaitable(self: AsyncEngine, *args: Any, **kwargs: Any) -> Any:
+    async def awaitable(self: _Carried, *args: Any, **kwargs: Any) -> Any:
         self._lane.check()
         return await _result_of(self._thread.call(lambda: call(self._engine, *args, **kwargs)), self._lane)
 
@@ -118,7 +113,7 @@ def _awaited(call: Callable[..., Awaitable[Any]]) -> Any:
 
 def _entered(call: Callable[..., Any]) -> Any:
     @functools.wraps(call)
-    def manager(self: AsyncEngine, *args: Any, **kwargs: Any) -> Any:
+    def manager(self: _Carried, *args: Any, **kwargs: Any) -> Any:
         return _Entered(Held(self._thread, lambda: call(self._engine, *args, **kwargs)), self._lane)
 
     return manager
@@ -126,7 +121,7 @@ def _entered(call: Callable[..., Any]) -> Any:
 
 def _direct(call: Callable[..., Any]) -> Any:
     @functools.wraps(call)
-    def plain(self: AsyncEngine, *args: Any, **kwargs: Any) -> Any:
+    def plain(self: _Carried, *args: Any, **kwargs: Any) -> Any:
         self._lane.check()
         return unwrapped(self._thread.direct(lambda: call(self._engine, *args, **kwargs)))
 
@@ -144,8 +139,20 @@ _WAYS: dict[Kind, Callable[[Any], Any]] = {
     Kind.READ: _read,
 }
 
-for _name, _value in public(Engine).items():
-    setattr(AsyncEngine, _name, _WAYS[kind_of(_value)](_value))
+
+@carried(Engine, _WAYS)
+class AsyncEngine(Engine):
+    """An engine in a thread of its own, with the calls of ``Engine`` for one asyncio loop.
+
+    To cancel a task that waits in a call cancels the call, and waits until that has come to its end: ``ask`` then
+    withdraws the message, or interrupts its turn. A call that does not wait, such as ``status``, stops the loop until
+    the engine's thread has a moment for it.
+    """
+
+    def __init__(self, thread: EngineThread, lane: Lane) -> None:
+        self._thread = thread
+        self._lane = lane
+        self._engine = thread.opened.result()
 
 
 @arguments_of(open_engine)
@@ -154,18 +161,19 @@ async def open_async_portal(*args: Any, **kwargs: Any) -> AsyncIterator[Engine]:
     """Open an engine in a thread of its own, for a block of an asyncio program; leaving the block drains it.
 
     What the block gets has the calls of ``Engine``, to be awaited, entered and iterated on the loop that runs here.
-    Arguments and errors are those of ``open_engine``. To cancel the task while it leaves the block cuts the turns that
-    still run, and waits for their end.
+    Arguments and errors are those of ``open_engine``; functions that it awaits run on the loop. To cancel the task
+    while it leaves the block cuts the turns that still run, and waits for their end.
 
     Raises:
         WrongLoop: No loop of asyncio runs here.
     """
-    if trio.lowlevel.in_trio_run() or asyncio._get_running_loop() is None:  # noqa: SLF001 - as above
+    if trio.lowlevel.in_trio_run() or asyncio._get_running_loop() is None:  # noqa: SLF001 - documented
         raise WrongLoop(
             "open_async_portal is for asyncio programs; use open_engine under trio, open_portal in threads"
         )
     lane = Lane(asyncio.get_running_loop())
-    thread = EngineThread(lambda: open_engine(*args, **kwargs))
+    arguments = with_callbacks(open_engine, kwargs, lambda callback: on_loop(callback, lane))
+    thread = EngineThread(lambda: open_engine(*args, **arguments))
     thread.start()
     try:
         await _done(thread.opened, lane)
@@ -178,7 +186,7 @@ async def open_async_portal(*args: Any, **kwargs: Any) -> AsyncIterator[Engine]:
         await _close(thread, lane)
         raise
     await _close(thread, lane)
-    unwrapped(thread.ended)
+    thread.ended.result()
 
 
 async def _close(thread: EngineThread, lane: Lane) -> None:
@@ -191,5 +199,6 @@ async def _close(thread: EngineThread, lane: Lane) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
             thread.cut()
+    thread.join()
     if cancelled is not None:
         raise cancelled

@@ -1,34 +1,59 @@
-"""The engine for programs with threads: every call of it, as one that blocks."""
+"""How each kind of call becomes one that blocks."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
-from echo_actors.engine import Engine, open_engine
-from echo_actors.portal.arguments import arguments_of
+from echo_actors.events import Event
 from echo_actors.portal.holding import Held
 from echo_actors.portal.iteration import BlockingEvents
-from echo_actors.portal.shape import Kind, kind_of, public
+from echo_actors.portal.listening import listening
+from echo_actors.portal.shape import Kind
 from echo_actors.portal.thread import EngineThread
 from echo_actors.portal.waiting import check_blockable, result_of, unwrapped
 
 INSTEAD = "use `async with open_async_portal()` there, or asyncio.to_thread"
 
 
-class BlockingEngine:
-    """An engine in a thread of its own. Its calls are those of ``Engine``; any thread may make them, and waits.
-
-    A call that Ctrl-C breaks off is cancelled as its async original: ``ask`` then withdraws the message, or interrupts
-    its turn. Context managers and iterators are plain ones.
-    """
+class Blocking:
+    """What has an engine in another thread, and calls that wait for it."""
 
     def __init__(self, thread: EngineThread) -> None:
         self._thread = thread
         self._engine = thread.opened.result()
+
+    @contextmanager
+    def on_event(
+        self,
+        callback: Callable[[Event], object],
+        channel: str | None = None,
+        *,
+        since: str | None = None,
+        buffer_size: int | None = None,
+    ) -> Iterator[None]:
+        """Have a function called with each event during the block, one at a time, in a thread of its own.
+
+        The end of the block waits until it was called with all that happened before. While it is too slow, events are
+        lost, and it is told how many, as any subscriber.
+
+        Args:
+            callback: What it raises goes to ``threading.excepthook``, and does not stop it.
+            channel: As for ``subscribe``, like the rest.
+            since: The cursor of the last event seen.
+            buffer_size: How many events may wait.
+        """
+        subscription = unwrapped(
+            self._thread.direct(lambda: self._engine.subscribe(channel, since=since, buffer_size=buffer_size))
+        )
+        with (
+            _Entered(Held(self._thread, lambda: subscription)) as events,
+            listening(events, callback, lambda: self._thread.direct(subscription.close)),
+        ):
+            yield
 
 
 class _Entered(AbstractContextManager[Any]):
@@ -63,7 +88,7 @@ class _Entered(AbstractContextManager[Any]):
 
 def _awaited(call: Callable[..., Any]) -> Any:
     @functools.wraps(call)
-    def blocking(self: BlockingEngine, *args: Any, **kwargs: Any) -> Any:
+    def blocking(self: Blocking, *args: Any, **kwargs: Any) -> Any:
         check_blockable(INSTEAD)
         return result_of(self._thread.call(lambda: call(self._engine, *args, **kwargs)))
 
@@ -72,7 +97,7 @@ def _awaited(call: Callable[..., Any]) -> Any:
 
 def _entered(call: Callable[..., Any]) -> Any:
     @functools.wraps(call)
-    def blocking(self: BlockingEngine, *args: Any, **kwargs: Any) -> Any:
+    def blocking(self: Blocking, *args: Any, **kwargs: Any) -> Any:
         return _Entered(Held(self._thread, lambda: call(self._engine, *args, **kwargs)))
 
     return blocking
@@ -80,7 +105,7 @@ def _entered(call: Callable[..., Any]) -> Any:
 
 def _direct(call: Callable[..., Any]) -> Any:
     @functools.wraps(call)
-    def blocking(self: BlockingEngine, *args: Any, **kwargs: Any) -> Any:
+    def blocking(self: Blocking, *args: Any, **kwargs: Any) -> Any:
         check_blockable(INSTEAD)
         return unwrapped(self._thread.direct(lambda: call(self._engine, *args, **kwargs)))
 
@@ -91,49 +116,10 @@ def _read(original: property) -> Any:
     return property(lambda self: original.__get__(self._engine), doc=original.__doc__)
 
 
-_WAYS: dict[Kind, Callable[[Any], Any]] = {
+WAYS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
     Kind.AWAITED: _awaited,
     Kind.ENTERED: _entered,
     Kind.DIRECT: _direct,
     Kind.READ: _read,
 }
-
-for _name, _value in public(Engine).items():
-    setattr(BlockingEngine, _name, _WAYS[kind_of(_value)](_value))
-
-
-@arguments_of(open_engine)
-@contextmanager
-def open_portal(*args: Any, **kwargs: Any) -> Iterator[BlockingEngine]:
-    """Open an engine in a thread of its own, for the block; leaving the block drains it.
-
-    Arguments and errors are those of ``open_engine``. Ctrl-C while the block is left cuts the turns that still run;
-    once more, and nobody waits for their processes to be gone. A program that ends without leaving the block drains
-    the engine as well.
-
-    Raises:
-        WrongLoop: A loop of trio or asyncio runs in this thread.
-    """
-    check_blockable("use `async with open_async_portal()`")
-    thread = EngineThread(lambda: open_engine(*args, **kwargs))
-    try:
-        thread.start()
-        thread.opened.exception()
-        unwrapped(thread.opened)
-        yield BlockingEngine(thread)
-    except BaseException:
-        _close(thread)
-        raise
-    unwrapped(_close(thread).ended)
-
-
-def _close(thread: EngineThread) -> EngineThread:
-    """Wait until the engine has drained."""
-    thread.close()
-    try:
-        thread.ended.exception()
-    except BaseException:
-        thread.cut()
-        thread.ended.exception()
-        raise
-    return thread
+"""Makes the call of a class that is ``Blocking`` from that of the engine."""

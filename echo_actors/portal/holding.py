@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import trio
 
+from echo_actors.errors import EngineClosed
 from echo_actors.portal.pipe import Pipe
 from echo_actors.portal.thread import Call, EngineThread
 
@@ -36,7 +37,7 @@ class Held:
 
     def enter(self) -> None:
         """Begin; what keeps it from being entered goes to ``entered``."""
-        self.call = self._thread.call(self._hold)
+        self.call = self._thread.call(self._hold, if_cancelled=False)
         self.call.future.add_done_callback(self._never_entered)
 
     def leave(self, raised: Raised) -> None:
@@ -72,4 +73,4 @@ class Held:
 
     def _never_entered(self, future: Future[bool]) -> None:
         if not self.entered.done():
-            self.entered.set_exception(future.exception() or RuntimeError("the manager was never entered"))
+            self.entered.set_exception(future.exception() or EngineClosed("the engine closed before the block began"))

@@ -6,19 +6,21 @@ import asyncio
 import threading
 import time
 from collections import deque
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from echo_actors.portal.lane import Lane
 from echo_actors.portal.pipe import Batch, Pipe
 from echo_actors.portal.waiting import check_blockable
 
+T = TypeVar("T")
 
-class _Arrived:
+
+class _Arrived(Generic[T]):
     """What has arrived through a pipe and was not read yet."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
-        self.items: deque[Any] = deque()
+        self.items: deque[T] = deque()
         self.asked = False
         self.last = False
         self.error: Exception | None = None
@@ -35,7 +37,7 @@ class _Arrived:
             raise error
 
 
-class BlockingEvents:
+class BlockingEvents(Generic[T]):
     """An iterator over events; what else it has is that of the engine's own object, such as ``reply``.
 
     Several threads may read from one; each event goes to one of them.
@@ -43,19 +45,19 @@ class BlockingEvents:
 
     def __init__(self, source: Any, pipe: Pipe) -> None:
         self._source = source
-        self._arrived = _Arrived(pipe)
+        self._arrived: _Arrived[T] = _Arrived(pipe)
         self._news = threading.Condition()
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         event = self.get()
         if event is None:
             raise StopIteration
         return event
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> T | None:
         """The next event; None when there will be no more.
 
         Args:
@@ -89,7 +91,7 @@ class BlockingEvents:
             self._news.notify_all()
 
 
-class AsyncEvents:
+class AsyncEvents(Generic[T]):
     """An async iterator over events; what else it has is that of the engine's own object, such as ``reply``.
 
     One task reads. To cancel it loses nothing: what has arrived is there for the next.
@@ -97,14 +99,14 @@ class AsyncEvents:
 
     def __init__(self, source: Any, pipe: Pipe, lane: Lane) -> None:
         self._source = source
-        self._arrived = _Arrived(pipe)
+        self._arrived: _Arrived[T] = _Arrived(pipe)
         self._lane = lane
         self._news = asyncio.Event()
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> T:
         while not self._arrived.items:
             if self._arrived.last:
                 self._arrived.end()

@@ -37,20 +37,20 @@ class Lane:
         if asyncio._get_running_loop() is not self._loop:  # noqa: SLF001 - documented; the others raise
             raise WrongLoop("an engine of open_async_portal belongs to the asyncio loop that it was opened in")
 
-    def post(self, function: Callable[..., object], *args: Any) -> None:
-        """Have a function called soon; may be called in any thread. Nothing happens when the loop is closed."""
+    def post(self, function: Callable[..., object], *args: Any) -> bool:
+        """Have a function called soon; may be called in any thread. False when the loop is closed."""
         self._queue.append((function, args))
-        if not self._woken:
-            self._woken = True
-            self._wake()
-
-    def _wake(self) -> None:
+        if self._woken:
+            return True
+        self._woken = True
         try:
             self._loop.call_soon_threadsafe(self._run)
         except RuntimeError:
             # Closed: nobody waits there any more.
             self._woken = False
             self._queue.clear()
+            return False
+        return True
 
     def _run(self) -> None:
         # Before the queue is looked at: what comes later wakes the loop once more.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
 
 
 class Kind(Enum):
@@ -35,6 +37,17 @@ def kind_of(value: Any) -> Kind:
     if not inspect.isfunction(value) or inspect.isasyncgenfunction(value):
         raise TypeError(f"a portal cannot carry {value!r}")
     return Kind.ENTERED if inspect.isasyncgenfunction(inspect.unwrap(value)) or _gives_manager(value) else Kind.DIRECT
+
+
+def carried(original: type, ways: Mapping[Kind, Callable[[Any], Any]]) -> Callable[[type[T]], type[T]]:
+    """Give a class every public attribute of another one, each made in the way of its kind."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        for name, value in public(original).items():
+            setattr(cls, name, ways[kind_of(value)](value))
+        return cls
+
+    return decorate
 
 
 def _gives_manager(function: Callable[..., Any]) -> bool:

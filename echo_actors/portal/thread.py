@@ -36,11 +36,13 @@ class Call(Generic[T]):
     """Something that is done in the engine's thread.
 
     Attributes:
+        if_cancelled: The result when the engine closes first, or the call is cancelled; ``EngineClosed`` if None.
         future: Gets the result, or the error with its traceback.
     """
 
     _thread: EngineThread
     _function: Callable[[], Awaitable[T]]
+    if_cancelled: T | None = None
     future: Future[T] = attrs.Factory(Future)
     _context: contextvars.Context = attrs.Factory(contextvars.copy_context)
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -57,11 +59,14 @@ class Call(Generic[T]):
         with self._scope:
             try:
                 result = await self._function()
-            except trio.Cancelled:
-                self.future.set_exception(EngineClosed("the engine closed, or the call was cancelled"))
-                raise
             except BaseException as error:
-                self.future.set_exception(error)
+                cancelled, other = _parted(error)
+                if other is None and self.if_cancelled is not None:
+                    self.future.set_result(self.if_cancelled)
+                else:
+                    self.future.set_exception(other or EngineClosed("the engine closed, or the call was cancelled"))
+                if cancelled is not None:
+                    raise cancelled from None
                 if not isinstance(error, Exception):
                     raise
             else:
@@ -98,9 +103,9 @@ class EngineThread:
         """Whether this is the calling thread."""
         return threading.current_thread() is self._thread
 
-    def call(self, function: Callable[[], Awaitable[T]]) -> Call[T]:
+    def call(self, function: Callable[[], Awaitable[T]], if_cancelled: T | None = None) -> Call[T]:
         """Have a coroutine function called, in a task of its own."""
-        call = Call(self, function)
+        call = Call(self, function, if_cancelled)
 
         def begin() -> None:
             if self._calls is None:
@@ -152,6 +157,10 @@ class EngineThread:
         if self.opened.done() and self.opened.exception() is None:
             self.call(lambda: self.opened.result().drain(0))
 
+    def join(self) -> None:
+        """Wait until the thread is gone, which it is at once when ``ended`` is done."""
+        self._thread.join()
+
     # -- in the thread
 
     def _run(self) -> None:
@@ -196,3 +205,10 @@ class EngineThread:
 def _may_use_it(thread: threading.Thread) -> bool:
     # The main thread counts as ended once the interpreter waits for the others.
     return thread.is_alive() and not thread.daemon and not thread.name.startswith(OWN_THREADS)
+
+
+def _parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of an error is trio's cancellation, which goes back to trio, and what is not."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
