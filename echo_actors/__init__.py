@@ -7,6 +7,7 @@ from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
     ActiveFileError,
+    CallTimedOut,
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
@@ -67,6 +68,7 @@ __all__ = [
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
+    "CallTimedOut",
     "ChannelSuspended",
     "Clock",
     "EchoActorsError",

@@ -18,7 +18,7 @@ class EchoActorsError(Exception):
 
 
 @attrs.define(slots=False, eq=False)
-class ActiveFileError(EchoActorsError, ValueError):
+class ActiveFileError(EchoActorsError, RuntimeError):
     """A file of Echo-Core's sessions cannot be read or written as a whole. Nothing was changed."""
 
     path: str
@@ -188,6 +188,16 @@ class TurnTimedOut(TurnFailed, TimeoutError):
     def clock(self) -> Clock | None:
         """The clock that ran out."""
         return self.outcome.clock
+
+
+@attrs.define(slots=False, eq=False)
+class CallTimedOut(EchoActorsError, TimeoutError):
+    """A turn took too long for a caller of ``echo_core``, who tells this from a RuntimeError."""
+
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return self.outcome.reason
 
 
 @attrs.define(slots=False, eq=False)

@@ -6,10 +6,11 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 from active_files import record, write
 from echo_core_bot import PERSONA, Bot, at_once, bot, heard, until
 
@@ -214,6 +215,42 @@ def test_changes_do_not_wait_for_a_turn_that_runs(place: Bot) -> None:
 # -- errors
 
 
+def test_old_handlers_tell_the_errors_apart(place: Bot) -> None:
+    """Whatever the order of their clauses: no error is two of the four builtins."""
+    kinds = (ValueError, FileNotFoundError, TimeoutError, RuntimeError)
+
+    def caught(call: Callable[[], object]) -> list[type[Exception]]:
+        with pytest.raises(kinds) as found:
+            call()
+        return [kind for kind in kinds if isinstance(found.value, kind)]
+
+    send = place.core.send_message
+    assert caught(lambda: send("c", "[[exit 3]]")) == [RuntimeError]
+    assert caught(lambda: send("c", "[[hold 60]]", timeout=0.5)) == [TimeoutError]
+    assert caught(lambda: send("c", "hello", model="gpt")) == [ValueError]
+    place.core.close()
+    (place.root / "personality").rename(place.root / "away")
+    assert caught(lambda: send("c", "hello")) == [FileNotFoundError]
+    assert caught(place.core.build_system_prompt) == [FileNotFoundError]
+
+
+def test_a_clock_of_the_engines_is_a_timeout_too(place: Bot) -> None:
+    """It names its seconds as well."""
+    place.configure(idle_timeout=0.5)
+    with pytest.raises(TimeoutError, match=r"the idle clock ran out after 0\.5 s"):
+        place.core.send_message("c", "[[no-result]]")
+
+
+def test_a_suspended_channel_can_begin_anew(place: Bot) -> None:
+    """The old functions have none to lift a suspension, so the one that begins a session does."""
+    place.core.start_session("c", "hello")
+    supervisor = place.core._keeper.opened().conversations.engine._supervisor
+    supervisor.suspended["c"], supervisor._resumed["c"] = "it crashed", trio.Event()
+    with pytest.raises(RuntimeError, match="'c' is suspended: it crashed"):
+        place.core.send_message("c", "hello")
+    assert place.core.start_session("c", "hello")[0] == "echo: hello"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -252,7 +289,7 @@ def test_the_timeout_is_the_turns_and_names_its_seconds(place: Bot) -> None:
     # This one waits longer than its own timeout, and is answered.
     assert place.core.send_message("c", "patient", timeout=1.4) == "echo: patient"
     thread.join()
-    assert [str(each) for each in errors] == ["timed out: the turn took longer than 1.5 seconds"]
+    assert [str(each) for each in errors] == ["the turn took longer than 1.5 seconds"]
 
 
 def test_wrong_arguments_are_value_errors(place: Bot) -> None:

@@ -15,6 +15,7 @@ TIMED_OUT = Outcome(kind=OutcomeKind.TIMED_OUT, reason="the idle clock ran out a
 
 EXAMPLES = [
     errors.ActiveFileError("/p/active.json", "it is empty"),
+    errors.CallTimedOut(TIMED_OUT),
     errors.SettingsError("There is no setting x.", "x", "y"),
     errors.PersonalityError("The folder is missing.", path="/p"),
     errors.CLINotFound("There is no CLI.", ("/bin",)),
@@ -34,7 +35,8 @@ EXAMPLES = [
     errors.WrongLoop("use open_engine"),
 ]
 OF_A_BUILTIN = {
-    errors.ActiveFileError: ValueError,
+    errors.ActiveFileError: RuntimeError,
+    errors.CallTimedOut: TimeoutError,
     errors.SettingsError: ValueError,
     errors.PersonalityError: FileNotFoundError,
     errors.CLINotFound: FileNotFoundError,

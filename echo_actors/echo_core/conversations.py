@@ -73,6 +73,8 @@ class Conversations:
         """Begin a new session in the channel, whatever it had, and run a message in it."""
         async with AsyncExitStack() as stack:
             async with self._beginning(channel):
+                # A channel that failed too often may begin anew: nobody else could let it.
+                await self.engine.resume(channel)
                 await self.engine.clear(channel)
                 await self.engine.set_model(channel, model)
                 stream = await self._accepted(stack, channel, wanted, starts=True)

@@ -13,7 +13,6 @@ from echo_actors.echo_core.keeper import Keeper
 from echo_actors.echo_core.place import Place
 from echo_actors.echo_core.talk import OnText, Talk, logged, settle
 from echo_actors.models import Reply
-from echo_actors.personality import build_system_prompt
 from echo_actors.state.active_json import Record
 
 PATIENCE: Final = 0.5
@@ -65,8 +64,7 @@ class EchoCore:
         Raises:
             FileNotFoundError: There is no such folder, or no text in it; the error names it.
         """
-        settings = self._keeper.settings()
-        return build_system_prompt(settings.personality_dir or self._keeper.place.personality)
+        return self._keeper.system_prompt()
 
     def start_session(
         self,

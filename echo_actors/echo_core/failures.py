@@ -9,7 +9,7 @@ import attrs
 
 from echo_actors.claude.failures import EMPTY
 from echo_actors.claude.locate import find_cli
-from echo_actors.errors import TurnFailed, TurnTimedOut
+from echo_actors.errors import CallTimedOut, TurnFailed
 from echo_actors.models import Outcome, OutcomeKind
 from echo_actors.settings import Settings
 
@@ -35,14 +35,14 @@ def failure(outcome: Outcome, texts: Sequence[str], settings: Settings, environ:
     if outcome.error == "cli_not_found":
         find_cli(settings.claude_bin, environ)
     if outcome.clock is not None:
-        return TurnTimedOut(outcome)
+        return CallTimedOut(outcome)
     return TurnFailed(attrs.evolve(outcome, reason=_reason(outcome, texts)))
 
 
-def too_long(outcome: Outcome, seconds: float) -> TurnTimedOut:
+def too_long(outcome: Outcome, seconds: float) -> CallTimedOut:
     """The error for a message whose turn took longer than its caller allows."""
     reason = f"the turn took longer than {seconds:g} seconds"
-    return TurnTimedOut(attrs.evolve(outcome, kind=OutcomeKind.TIMED_OUT, reason=reason))
+    return CallTimedOut(attrs.evolve(outcome, kind=OutcomeKind.TIMED_OUT, reason=reason))
 
 
 def _reason(outcome: Outcome, texts: Sequence[str]) -> str:

@@ -12,7 +12,8 @@ import attrs
 from echo_actors.echo_core.conversations import Conversations
 from echo_actors.echo_core.opening import open_with_old_sessions
 from echo_actors.echo_core.place import Place
-from echo_actors.errors import EngineClosed, SettingsError
+from echo_actors.errors import EngineClosed, PersonalityError, SettingsError
+from echo_actors.personality import build_system_prompt
 from echo_actors.portal.thread import Call, EngineThread
 from echo_actors.settings import Settings
 
@@ -62,10 +63,22 @@ class Keeper:
         opened = self._running()
         return self.place.load(os.environ) if opened is None else opened.conversations.engine.settings
 
+    def system_prompt(self) -> str:
+        """The system prompt, of the personality folder as it is now.
+
+        Raises:
+            FileNotFoundError: There is no such folder, or no text in it.
+        """
+        try:
+            return build_system_prompt(self.settings().personality_dir or self.place.personality)
+        except PersonalityError as problem:
+            raise FileNotFoundError(str(problem)) from problem
+
     def opened(self) -> Opened:
         """The engine, opened if need be.
 
         Raises:
+            FileNotFoundError: There is no CLI, or no personality folder.
             EngineClosed: It runs in the process that this one was forked from.
             EchoActorsError: It cannot be opened; the next call tries again.
         """
@@ -106,6 +119,9 @@ class Keeper:
 def _engine_of(thread: EngineThread) -> Any:
     try:
         return thread.opened.result()
+    except PersonalityError as problem:
+        # It is a ValueError as well, which for the old functions' callers is a wrong argument.
+        raise FileNotFoundError(str(problem)) from problem
     except BaseException:
         # Ctrl-C: the opening is broken off.
         thread.close()

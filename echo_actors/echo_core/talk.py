@@ -15,7 +15,7 @@ import attrs
 from echo_actors.claude.environment import ProcessMark, child_environment
 from echo_actors.echo_core.conversations import Answered, Conversations, Wanted
 from echo_actors.echo_core.keeper import Opened
-from echo_actors.errors import InvalidMessage, TurnFailed
+from echo_actors.errors import CallTimedOut, InvalidMessage, TurnFailed
 from echo_actors.models import Reply
 from echo_actors.portal.thread import TAKEN_WITHIN
 from echo_actors.settings import Settings
@@ -92,7 +92,7 @@ def logged(shown: str, turn: Callable[[], Answered]) -> Reply:
     try:
         answered = turn()
     except Exception as error:
-        outcome = error.outcome.kind.value if isinstance(error, TurnFailed) else type(error).__name__
+        outcome = error.outcome.kind.value if isinstance(error, TurnFailed | CallTimedOut) else type(error).__name__
         _INVOKE.warning("channel=%r outcome=%s reason=%r", shown, outcome, str(error))
         raise
     reply = answered.reply
