@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from support import JSON
 
 from echo_actors.engine.intake import check_channel
-from echo_actors.errors import ActiveFileError
+from echo_actors.errors import ActiveFileError, StoreFull
 from echo_actors.models import Spent, Usage
 from echo_actors.state import strict_json
 from echo_actors.state.active_json import (
@@ -219,6 +219,17 @@ async def test_a_channel_keeps_its_session_unless_it_is_to_be_replaced(tmp_path:
     assert back == {"c": old}
     replaced, back = await through_a_store(tmp_path / "state", path, replace=True)
     assert ([each.revision for each in replaced.taken], back) == ([2], {"c": new})
+
+
+async def test_a_full_disk_ends_the_import_and_leaves_whole_sessions(tmp_path: Path) -> None:
+    """The error is the store's; with room again, the same import takes the rest."""
+    path = write(tmp_path / "active.json", given_records := records(1000))
+    with pytest.raises(StoreFull):
+        async with open_sqlite_store(tmp_path / "state", owner="test", now=lambda: NOW, max_pages=60) as store:
+            await import_sessions(store, reading_of(path))
+    imported, back = await through_a_store(tmp_path / "state", path)
+    assert 0 < len(imported.unchanged) < 1000
+    assert (len(imported.unchanged) + len(imported.taken), back) == (1000, given_records)
 
 
 DAMAGED = [
