@@ -130,6 +130,11 @@ class Resident:
         return self.failure is None and self.process is not None and not self.process.ending
 
     @property
+    def up(self) -> bool:
+        """Whether its start is over: it has said something, and has not ended."""
+        return self.usable and self._spoke
+
+    @property
     def spare(self) -> bool:
         """Whether it waits for a channel."""
         return not self.channel
