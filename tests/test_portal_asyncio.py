@@ -196,7 +196,7 @@ def test_the_context_of_the_caller_is_that_of_its_call(tmp_path: Path) -> None:
                 variable.set(value)
                 return await asyncio.wrap_future(engine._thread.call(look).future)  # type: ignore[attr-defined]
 
-            assert await asyncio.gather(ask("one"), ask("two")) == ["one", "two"]
+            assert list(await asyncio.gather(ask("one"), ask("two"))) == ["one", "two"]
 
     runs(main)
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 
 from echo_actors.engine import Engine, open_engine
-from echo_actors.errors import WrongLoop
+from echo_actors.errors import EngineClosed, WrongLoop
 from echo_actors.portal.arguments import arguments_of
 from echo_actors.portal.callbacks import on_loop, with_callbacks
 from echo_actors.portal.holding import Held
@@ -182,23 +182,27 @@ async def open_async_portal(*args: Any, **kwargs: Any) -> AsyncIterator[Engine]:
     except GeneratorExit:
         thread.close()
         raise
-    except BaseException:
-        await _close(thread, lane)
+    except BaseException as error:
+        # What the block raised goes first; but that the engine is closed says less than what it came down with.
+        with suppress(*([] if isinstance(error, EngineClosed) else [Exception])):
+            await _close(thread, lane)
         raise
     await _close(thread, lane)
-    thread.ended.result()
 
 
 async def _close(thread: EngineThread, lane: Lane) -> None:
-    """Wait until the engine has drained; a cancellation makes that short."""
+    """Wait until the engine has drained; raise what it came down with, if it did. A cancellation makes that short."""
     thread.close()
     cancelled: asyncio.CancelledError | None = None
-    while not thread.ended.done():
+    while thread.will_end and not thread.ended.done():
         try:
             await _done(thread.ended, lane)
         except asyncio.CancelledError as error:
             cancelled = error
             thread.cut()
-    thread.join()
+    if thread.will_end:
+        thread.join()
     if cancelled is not None:
         raise cancelled
+    if thread.ended.done():
+        unwrapped(thread.ended)

@@ -77,6 +77,11 @@ class BlockingEngine(Blocking):
         """Forget the channel's conversation once its running turn has ended; False when there is none.
 
         Messages that wait run in the new session.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The store did not give the channel's session, or did not take that it is cleared.
+            EngineClosed: The engine drains, or began to before the channel was cleared.
         """
 
     def drain(self, timeout: float | None = None) -> None:
@@ -145,6 +150,9 @@ class BlockingEngine(Blocking):
 
         Raises:
             SettingsError: The model is none of the setting ``models``.
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The store did not give the channel's session, or did not take the choice.
+            EngineClosed: The engine drains, or began to before the model was chosen.
         """
 
     @property

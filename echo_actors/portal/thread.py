@@ -93,9 +93,11 @@ class EngineThread:
     _closing: trio.Event = attrs.field(factory=trio.Event, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._context.run, args=(self._run,), name=f"{OWN_THREADS}engine")
+
     def start(self) -> None:
         """Start the thread, which opens the engine."""
-        self._thread = threading.Thread(target=self._context.run, args=(self._run,), name=f"{OWN_THREADS}engine")
         self._thread.start()
 
     @property
@@ -156,6 +158,11 @@ class EngineThread:
         """End running turns now instead of letting them end."""
         if self.opened.done() and self.opened.exception() is None:
             self.call(lambda: self.opened.result().drain(0))
+
+    @property
+    def will_end(self) -> bool:
+        """Whether ``ended`` can be waited for: not where the thread never started, nor in the child of a fork."""
+        return self._thread.is_alive() or self.ended.done()
 
     def join(self) -> None:
         """Wait until the thread is gone, which it is at once when ``ended`` is done."""
