@@ -212,6 +212,30 @@ def test_changes_do_not_wait_for_a_turn_that_runs(place: Bot) -> None:
     assert (found["message_count"], found["model"]) == (1, "haiku")
 
 
+def test_a_change_that_a_close_cuts_off_is_logged(place: Bot) -> None:
+    """Nobody waits for it any more, and it must not be lost without a word."""
+    place.configure(drain_timeout=0.2)
+    place.core.start_session("c", "hello")
+    errors: list[BaseException] = []
+
+    def cut() -> None:
+        try:
+            place.core.send_message("c", "[[hold 60]]")
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    until(lambda: len(place.asked()) == 2)
+    with heard("echo-core.sessions") as lines:
+        assert place.core.set_session_model("c", "opus") is True
+        place.core.close()
+        thread.join()
+        until(lambda: bool(lines))
+    assert lines[0].startswith("a change of a session was not made: ")
+    assert "the engine closed" in str(errors[0])
+
+
 # -- errors
 
 

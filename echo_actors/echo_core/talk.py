@@ -23,6 +23,7 @@ from echo_actors.settings import Settings
 OnText = Callable[[str], object]
 
 _INVOKE: Final = logging.getLogger("echo-core.invoke")
+_SESSIONS: Final = logging.getLogger("echo-core.sessions")
 _SECURITY: Final = logging.getLogger("echo-core.security")
 
 
@@ -116,11 +117,18 @@ def _hand_over(text: str, on_text: OnText | None) -> None:
             _INVOKE.exception("on_text failed; the turn goes on")
 
 
-def settle(future: Future[None], seconds: float) -> None:
-    """Wait so long for a change of a session, which then goes on by itself.
+def settle(change: Future[None], seconds: float) -> None:
+    """Wait so long for a change of a session, which then goes on by itself; if that fails, it is logged.
 
     Raises:
         Exception: What the change raised meanwhile.
     """
-    if wait([future], seconds).done:
-        future.result()
+    if wait([change], seconds).done:
+        change.result()
+    else:
+        change.add_done_callback(_tell_failure)
+
+
+def _tell_failure(change: Future[None]) -> None:
+    if (error := change.exception()) is not None:
+        _SESSIONS.error("a change of a session was not made: %s", error)
