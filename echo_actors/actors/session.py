@@ -47,6 +47,11 @@ class Session:
             self._candidate = self.services.driver.new_session(self.channel, self.launch)
         return self._candidate
 
+    @property
+    def known_id(self) -> str | None:
+        """The id of the conversation as far as there is one; that of a first turn counts, which may be running."""
+        return self.session_id if self.established else self._candidate
+
     def id_for(self, entry: Entry) -> str:
         """The id that a message's turn runs under: of a first turn that was cut, the one that it began."""
         if not self.established and entry.recovered and entry.session_id is not None:
@@ -159,7 +164,16 @@ class Session:
 
     async def take_over(self, claim: Claim, session_id: str) -> None:
         """Go on in a session that was begun elsewhere, from the next turn on."""
-        await self.save(claim, attrs.evolve(self.base(self.services.now()), session_id=session_id))
+        base, working_dir = self.base(self.services.now()), str(self.services.launch.working_dir)
+        await self.save(claim, attrs.evolve(base, session_id=session_id, working_dir=working_dir))
+
+    async def begin_as(self, claim: Claim, origin: SessionSnapshot, copy_id: str) -> None:
+        """Begin as a copy of another channel's conversation; the copy is there, under this id."""
+        revision = self.snapshot.revision if self.snapshot is not None else 0
+        forked = origin.forked(self.channel, copy_id, revision=revision, now=self.services.now())
+        self.snapshot = await self.services.store.save(claim, forked)
+        self._candidate, self._failed_starts = None, 0
+        self._announce(copy_id, None, f"forked from channel {origin.channel}")
 
     async def set_model(self, claim: Claim, model: str) -> None:
         """Choose the model from the next turn on."""

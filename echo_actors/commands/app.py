@@ -17,6 +17,7 @@ from echo_actors.commands.demo import demo
 from echo_actors.commands.doctor import doctor
 from echo_actors.commands.exits import Exit, abandon_output, report
 from echo_actors.commands.export_sessions import export_sessions
+from echo_actors.commands.history import history
 from echo_actors.commands.import_sessions import import_sessions
 from echo_actors.commands.prompt import prompt
 from echo_actors.commands.send import send
@@ -62,7 +63,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, dead_letters, prompt, doctor, demo):
+    for command in (chat, send, sessions, history, dead_letters, prompt, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

@@ -8,6 +8,7 @@ from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.status import EngineStatus
 from echo_actors.events import Event
+from echo_actors.history import History
 from echo_actors.models import Outcome, Receipt, Reply
 from echo_actors.portal.blocking import Blocking
 from echo_actors.portal.iteration import BlockingEvents
@@ -90,6 +91,40 @@ class BlockingEngine(Blocking):
         Args:
             timeout: Seconds for running turns, the setting ``drain_timeout`` by default; then they are cut, and run
                 again at the next start, like everything that still waits.
+        """
+
+    def fork(self, channel: str, new_channel: str) -> None:
+        """Let a new channel begin with a copy of this one's conversation, once its running turn has ended.
+
+        The copy is made at once; from then on the two know nothing of each other. What was chosen for the channel, as
+        its model, holds in the new one too. Counts and costs of the new one begin at nothing. After a crash the new
+        channel has the whole copy, or no conversation.
+
+        Raises:
+            InvalidMessage: A channel's name cannot be one, or both are the same.
+            NoConversation: There is nothing to copy.
+            ConversationExists: The new channel has a conversation already.
+            TranscriptMissing: The store knows the conversation, and the CLI has it no more.
+            CLIFailed: The transcript cannot be copied.
+            StoreError: The new channel could not be kept.
+            EngineClosed: The engine is draining.
+        """
+
+    def history(self, channel: str, *, limit: int | None = 100, before: str | None = None) -> History:
+        """What was said in the channel's conversation, newest last; empty when it has none.
+
+        It is read from the CLI's transcript, in a thread, so a running turn is there as far as it came, and what was
+        said before a crash too. After ``clear`` or a lost session it begins anew.
+
+        Args:
+            channel: The conversation's key.
+            limit: The most entries, the newest; None for all of them.
+            before: The id of an entry: those before it. The ``earlier`` of one page gives the page before.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one, the limit is below 1, or there is no such entry.
+            TranscriptMissing: The transcript is gone.
+            CLIFailed: The transcript cannot be read.
         """
 
     def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
