@@ -7,6 +7,8 @@ from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
+    ActiveFileError,
+    CallTimedOut,
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
@@ -70,6 +72,7 @@ from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
     "Accepted",
+    "ActiveFileError",
     "Allow",
     "AnsweredBy",
     "Author",
@@ -78,6 +81,7 @@ __all__ = [
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
+    "CallTimedOut",
     "ChannelSuspended",
     "Clock",
     "ConversationExists",

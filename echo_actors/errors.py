@@ -18,6 +18,17 @@ class EchoActorsError(Exception):
 
 
 @attrs.define(slots=False, eq=False)
+class ActiveFileError(EchoActorsError, RuntimeError):
+    """A file of Echo-Core's sessions cannot be read or written as a whole. Nothing was changed."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
 class SettingsError(EchoActorsError, ValueError):
     """A setting is unknown or its value cannot be used. Raised before anything is started."""
 
@@ -92,7 +103,7 @@ class InvalidAnswer(EchoActorsError, ValueError):
 
 
 @attrs.define(slots=False, eq=False)
-class MailboxFull(EchoActorsError):
+class MailboxFull(EchoActorsError, RuntimeError):
     """The channel has as many messages waiting as it may. Nothing was stored; try again later.
 
     Attributes:
@@ -155,7 +166,7 @@ class StaleRevision(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
-class GateClosed(EchoActorsError):
+class GateClosed(EchoActorsError, RuntimeError):
     """The account cannot be used: several turns in a row failed for authentication or billing. Nothing was stored.
 
     Attributes:
@@ -187,6 +198,16 @@ class TurnTimedOut(TurnFailed, TimeoutError):
     def clock(self) -> Clock | None:
         """The clock that ran out."""
         return self.outcome.clock
+
+
+@attrs.define(slots=False, eq=False)
+class CallTimedOut(EchoActorsError, TimeoutError):
+    """A turn took too long for a caller of ``echo_core``, who tells this from a RuntimeError."""
+
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return self.outcome.reason
 
 
 @attrs.define(slots=False, eq=False)

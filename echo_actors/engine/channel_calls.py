@@ -6,7 +6,7 @@ import trio
 
 from echo_actors.actors.verdict import Stop
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel
+from echo_actors.engine.intake import check_channel, check_session
 from echo_actors.models import Answer, OutcomeKind
 from echo_actors.state.records import SessionSnapshot
 
@@ -54,6 +54,25 @@ class ChannelCalls(Calls):
                     await self._services.driver.retire(channel, "cleared")
         self._services.record("operator.clear", channel=channel, cleared=cleared)
         return cleared
+
+    async def adopt(self, channel: str, session_id: str) -> None:
+        """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
+
+        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+
+        Args:
+            channel: Whatever session it has is forgotten.
+            session_id: Of the CLI's, a UUID.
+
+        Raises:
+            InvalidMessage: The channel's name, or the session's id, cannot be one.
+        """
+        check_session(session_id)
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                await actor.session.take_over(claim, session_id)
+        self._services.record("operator.adopt", channel=channel, session=session_id)
 
     async def prewarm(self, channel: str) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.

@@ -43,6 +43,19 @@ class BlockingEngine(Blocking):
     its turn. Context managers and iterators are plain ones.
     """
 
+    def adopt(self, channel: str, session_id: str) -> None:
+        """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
+
+        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+
+        Args:
+            channel: Whatever session it has is forgotten.
+            session_id: Of the CLI's, a UUID.
+
+        Raises:
+            InvalidMessage: The channel's name, or the session's id, cannot be one.
+        """
+
     def answer_permission(self, channel: str, request_id: str, answer: Answer) -> bool:
         """Answer a question that a ``PermissionAsked`` event put. The first answer counts.
 

@@ -36,6 +36,7 @@ class SessionSnapshot:
         revision: Rises by one with each write; a write must name the revision it was based on.
         working_dir: Where the CLI ran; its transcript can be found only from there.
         persona_hash: SHA-256 of the system prompt that the session was started with.
+        extra: What an imported record had that has no field here, or was written in another form; for its export.
     """
 
     channel: str
@@ -54,6 +55,7 @@ class SessionSnapshot:
     revision: int = 0
     working_dir: str = ""
     persona_hash: str = ""
+    extra: dict[str, Any] = attrs.field(factory=dict)
 
     def after_turn(self, spent: Spent, *, messages: int, now: datetime, **changes: Any) -> SessionSnapshot:
         """The snapshot after a turn that ended so many messages, with further changes by field.
