@@ -1,11 +1,14 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
+from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
+    ActiveFileError,
+    CallTimedOut,
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
@@ -13,6 +16,7 @@ from echo_actors.errors import (
     EchoActorsError,
     EngineClosed,
     GateClosed,
+    InvalidAnswer,
     InvalidMessage,
     MailboxFull,
     NoConversation,
@@ -26,12 +30,14 @@ from echo_actors.errors import (
     TranscriptMissing,
     TurnFailed,
     TurnTimedOut,
+    WrongLoop,
 )
 from echo_actors.events import (
     Accepted,
     BlockFinished,
     Event,
     Lagged,
+    PermissionAnswered,
     PermissionAsked,
     Retrying,
     SessionChanged,
@@ -45,10 +51,13 @@ from echo_actors.events import (
 from echo_actors.export import to_json, to_markdown
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import (
+    Allow,
+    AnsweredBy,
     Author,
     Block,
     BusyPolicy,
     Clock,
+    Deny,
     FullPolicy,
     Outcome,
     OutcomeKind,
@@ -63,16 +72,21 @@ from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
     "Accepted",
+    "ActiveFileError",
+    "Allow",
+    "AnsweredBy",
     "Author",
     "Block",
     "BlockFinished",
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
+    "CallTimedOut",
     "ChannelOptions",
     "ChannelSuspended",
     "Clock",
     "ConversationExists",
+    "Deny",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
@@ -83,6 +97,7 @@ __all__ = [
     "History",
     "HistoryEntry",
     "HistoryRole",
+    "InvalidAnswer",
     "InvalidMessage",
     "Lagged",
     "MailboxFull",
@@ -92,7 +107,9 @@ __all__ = [
     "OptionChanges",
     "Outcome",
     "OutcomeKind",
+    "PermissionAnswered",
     "PermissionAsked",
+    "PermissionCallback",
     "PersonalityError",
     "Policy",
     "Receipt",
@@ -120,6 +137,7 @@ __all__ = [
     "TurnTimedOut",
     "UnknownFrame",
     "Usage",
+    "WrongLoop",
     "__version__",
     "open_engine",
     "to_json",

@@ -18,6 +18,17 @@ class EchoActorsError(Exception):
 
 
 @attrs.define(slots=False, eq=False)
+class ActiveFileError(EchoActorsError, RuntimeError):
+    """A file of Echo-Core's sessions cannot be read or written as a whole. Nothing was changed."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
 class SettingsError(EchoActorsError, ValueError):
     """A setting is unknown or its value cannot be used. Raised before anything is started."""
 
@@ -82,7 +93,17 @@ class InvalidMessage(EchoActorsError, ValueError):
 
 
 @attrs.define(slots=False, eq=False)
-class MailboxFull(EchoActorsError):
+class InvalidAnswer(EchoActorsError, ValueError):
+    """The answer to a permission question cannot be given as it is. The question stays open."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class MailboxFull(EchoActorsError, RuntimeError):
     """The channel has as many messages waiting as it may. Nothing was stored; try again later.
 
     Attributes:
@@ -145,7 +166,7 @@ class StaleRevision(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
-class GateClosed(EchoActorsError):
+class GateClosed(EchoActorsError, RuntimeError):
     """The account cannot be used: several turns in a row failed for authentication or billing. Nothing was stored.
 
     Attributes:
@@ -177,6 +198,16 @@ class TurnTimedOut(TurnFailed, TimeoutError):
     def clock(self) -> Clock | None:
         """The clock that ran out."""
         return self.outcome.clock
+
+
+@attrs.define(slots=False, eq=False)
+class CallTimedOut(EchoActorsError, TimeoutError):
+    """A turn took too long for a caller of ``echo_core``, who tells this from a RuntimeError."""
+
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return self.outcome.reason
 
 
 @attrs.define(slots=False, eq=False)
@@ -226,3 +257,13 @@ class ChannelSuspended(EchoActorsError, RuntimeError):
 
     def __str__(self) -> str:
         return f"channel {self.channel!r} is suspended: {self.reason}; resume it with engine.resume()"
+
+
+@attrs.define(slots=False, eq=False)
+class WrongLoop(EchoActorsError, RuntimeError):
+    """A way into the engine was used where another kind of event loop runs, or none; the text says which fits."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason

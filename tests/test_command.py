@@ -57,6 +57,13 @@ def test_what_is_not_wanted_is_left_out() -> None:
     assert not {"--allowedTools", "--system-prompt-file", "--include-partial-messages"} & set(arguments)
 
 
+def test_the_cli_asks_over_its_pipes_or_not_at_all() -> None:
+    """Without the option it denies by itself."""
+    asking = command(CLI, attrs.evolve(LAUNCH, permission_questions=True), "some-id", resume=False)
+    assert value(asking, "--permission-prompt-tool") == "stdio"
+    assert "--permission-prompt-tool" not in command(CLI, LAUNCH, "some-id", resume=False)
+
+
 def test_further_arguments_come_last() -> None:
     """So that they can overrule."""
     extended = attrs.evolve(LAUNCH, extra_arguments=("--effort", "low"))

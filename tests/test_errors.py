@@ -14,6 +14,8 @@ from echo_actors.models import Clock, Outcome, OutcomeKind
 TIMED_OUT = Outcome(kind=OutcomeKind.TIMED_OUT, reason="the idle clock ran out after 5 s", clock=Clock.IDLE)
 
 EXAMPLES = [
+    errors.ActiveFileError("/p/active.json", "it is empty"),
+    errors.CallTimedOut(TIMED_OUT),
     errors.SettingsError("There is no setting x.", "x", "y"),
     errors.PersonalityError("The folder is missing.", path="/p"),
     errors.CLINotFound("There is no CLI.", ("/bin",)),
@@ -33,13 +35,18 @@ EXAMPLES = [
     errors.TranscriptMissing("c", "the-session", "/work"),
     errors.ChannelSuspended("c", "it crashed"),
     errors.GateClosed("billing", 60.0),
+    errors.WrongLoop("use open_engine"),
 ]
 OF_A_BUILTIN = {
+    errors.ActiveFileError: RuntimeError,
+    errors.CallTimedOut: TimeoutError,
     errors.SettingsError: ValueError,
     errors.PersonalityError: FileNotFoundError,
     errors.CLINotFound: FileNotFoundError,
     errors.CLIFailed: RuntimeError,
+    errors.GateClosed: RuntimeError,
     errors.InvalidMessage: ValueError,
+    errors.MailboxFull: RuntimeError,
     errors.EngineClosed: RuntimeError,
     errors.StoreError: RuntimeError,
     errors.TurnFailed: RuntimeError,
@@ -48,6 +55,7 @@ OF_A_BUILTIN = {
     errors.ConversationExists: FileExistsError,
     errors.TranscriptMissing: FileNotFoundError,
     errors.ChannelSuspended: RuntimeError,
+    errors.WrongLoop: RuntimeError,
 }
 
 

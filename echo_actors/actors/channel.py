@@ -17,8 +17,8 @@ from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.idleness import Idleness
 from echo_actors.actors.mailbox import Entry, Mailbox
-from echo_actors.actors.runner import Spawn, TurnRunner
-from echo_actors.actors.services import Services
+from echo_actors.actors.runner import TurnRunner
+from echo_actors.actors.services import Services, Spawn
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop
 from echo_actors.errors import CLIFailed, CLINotFound, EngineClosed, StoreError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -13,9 +13,16 @@ from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
 from echo_actors.claude.driver import Driver, Launch
-from echo_actors.models import Trust
+from echo_actors.events import PermissionAsked
+from echo_actors.models import Answer, Trust
 from echo_actors.settings import Settings
 from echo_actors.state.store import Store
+
+Spawn = Callable[[Callable[[], Awaitable[None]]], None]
+"""Runs an async function beside the one that asks for it."""
+
+PermissionCallback = Callable[[PermissionAsked], Awaitable[Answer]]
+"""Answers permission questions; cancelled when somebody else has, or nobody needs the answer any more."""
 
 
 @attrs.frozen
@@ -38,6 +45,7 @@ class Services:
     Attributes:
         launch: How the CLI runs in a channel without options of its own, for people who are trusted.
         launches: The same by level of trust; filled as it is asked for.
+        permissions: Answers permission questions; None leaves that to subscribers.
     """
 
     settings: Settings
@@ -51,4 +59,5 @@ class Services:
     launch: Launch
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    permissions: PermissionCallback | None = None
     launches: dict[Trust, Launch] = attrs.field(factory=dict)

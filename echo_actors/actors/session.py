@@ -189,6 +189,11 @@ class Session:
         self._announce(None, previous.session_id, "cleared")
         return True
 
+    async def take_over(self, claim: Claim, session_id: str) -> None:
+        """Go on in a session that was begun elsewhere, from the next turn on."""
+        base, working_dir = self.base(self.services.now()), str(self.services.launch.working_dir)
+        await self.save(claim, attrs.evolve(base, session_id=session_id, working_dir=working_dir))
+
     async def begin_as(self, claim: Claim, origin: SessionSnapshot, copy_id: str) -> None:
         """Begin as a copy of another channel's conversation; the copy is there, under this id."""
         revision = self.snapshot.revision if self.snapshot is not None else 0

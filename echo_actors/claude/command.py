@@ -62,6 +62,8 @@ def command(
         arguments += ["--disallowedTools", ",".join(launch.disallowed_tools)]
     for (option, _), file in zip(launch.files, files, strict=True):
         arguments += [option, str(file)]
+    if launch.permission_questions:
+        arguments += ["--permission-prompt-tool", "stdio"]
     if launch.partial_messages:
         arguments.append("--include-partial-messages")
     return (*arguments, *launch.options, *launch.extra_arguments)

@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 import attrs
 
 from echo_actors.errors import CLIFailed
-from echo_actors.events import Event
+from echo_actors.events import Event, PermissionAsked
 from echo_actors.history import History
-from echo_actors.models import Block, Spent
+from echo_actors.models import Answer, Block, Spent
 
 UNLIMITED: Final = "bypassPermissions"
 """The permission mode that a running CLI refuses to change to (measured with CLI 2.1.331)."""
@@ -38,6 +38,7 @@ class Launch:
     permission_mode: str
     prompt_file: Path | None
     partial_messages: bool = True
+    permission_questions: bool = False
     available_tools: tuple[str, ...] | None = None
     disallowed_tools: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
@@ -227,6 +228,13 @@ class Driver(Protocol):
 
     def steer(self, channel: str, uuid: str, content: str) -> bool:
         """Give one more message to the running turn; False when there is none that could take it."""
+
+    def answer_permission(self, question: PermissionAsked, answer: Answer) -> bool:
+        """Answer a question that a turn put as an event; False when its process takes no answer any more.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is.
+        """
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer to a request that was run before, if the session has it whole; None otherwise."""

@@ -22,6 +22,7 @@ def launch_for(settings: Settings, prompt_file: Path | None) -> Launch:
         permission_mode="default" if settings.permission_mode == "manual" else settings.permission_mode,
         prompt_file=prompt_file,
         partial_messages=settings.stream_deltas,
+        permission_questions=settings.permission_questions,
         available_tools=settings.available_tools,
         disallowed_tools=settings.disallowed_tools,
         files=tuple(_files(settings)),

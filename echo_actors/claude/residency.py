@@ -31,6 +31,7 @@ from echo_actors.claude.history import read_history
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
+from echo_actors.claude.permissions import answer_frame
 from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
@@ -39,7 +40,9 @@ from echo_actors.claude.spawning import Spawner
 from echo_actors.claude.transcript import Transcript
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.errors import CLIFailed
+from echo_actors.events import PermissionAsked
 from echo_actors.history import History
+from echo_actors.models import Answer
 from echo_actors.safety.fence import defuse
 from echo_actors.settings import Settings
 
@@ -179,6 +182,12 @@ class Residency:
         except CLIFailed:
             return False
         return True
+
+    def answer_permission(self, question: PermissionAsked, answer: Answer) -> bool:
+        """Answer a question of a turn; see ``Driver``."""
+        frame = answer_frame(question, answer)
+        resident = self.roster.get(question.channel)
+        return resident is not None and resident.reply(frame)
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer that the transcript has to a request; see ``Driver``."""

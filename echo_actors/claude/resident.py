@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from echo_actors.claude.driver import Launch, Phase, SessionLost, TurnListener, TurnResult
+from echo_actors.claude.permissions import Refusal
 from echo_actors.claude.process import CLIProcess, ProcessEnd
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.turn import TurnMachine
@@ -86,6 +87,8 @@ class Resident:
             if isinstance(output, TurnResult):
                 self._results |= dict.fromkeys((*output.uuids, *output.returned), output)
                 news = True
+            elif isinstance(output, Refusal):
+                self.reply(output.frame)
             elif self.listener is not None:
                 self.listener.on_event(output)
         if news or self.machine.begun != begun_before:
@@ -208,6 +211,14 @@ class Resident:
         response = await self._answer(self._ask(subtype, **fields))
         if response.get("subtype") != "success":
             raise CLIFailed(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
+
+    def reply(self, frame: Frame) -> bool:
+        """Answer a request of the CLI's; False when it takes no more input."""
+        try:
+            self._process().send(frame)
+        except CLIFailed:
+            return False
+        return True
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""

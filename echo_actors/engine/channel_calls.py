@@ -8,9 +8,9 @@ import trio
 
 from echo_actors.actors.verdict import Stop
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel
+from echo_actors.engine.intake import check_channel, check_session
 from echo_actors.errors import SettingsError
-from echo_actors.models import OutcomeKind
+from echo_actors.models import Answer, OutcomeKind
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, OptionChanges
 from echo_actors.settings.layers import changed
 from echo_actors.state.records import SessionSnapshot
@@ -27,6 +27,19 @@ class ChannelCalls(Calls):
         if stopped:
             self._services.record("operator.interrupt", channel=channel, reason=reason)
         return stopped
+
+    async def answer_permission(self, channel: str, request_id: str, answer: Answer) -> bool:
+        """Answer a question that a ``PermissionAsked`` event put. The first answer counts.
+
+        Returns:
+            False when it comes too late: the question was answered, its deadline passed, or its turn ended.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is. The question stays open.
+        """
+        await trio.lowlevel.checkpoint()
+        actor = self._supervisor.actors.get(channel)
+        return actor is not None and actor.runner.answer_permission(request_id, answer)
 
     async def clear(self, channel: str) -> bool:
         """Forget the channel's conversation once its running turn has ended; False when there is none.
@@ -46,6 +59,25 @@ class ChannelCalls(Calls):
                     await self._services.driver.retire(channel, "cleared")
         self._services.record("operator.clear", channel=channel, cleared=cleared)
         return cleared
+
+    async def adopt(self, channel: str, session_id: str) -> None:
+        """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
+
+        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+
+        Args:
+            channel: Whatever session it has is forgotten.
+            session_id: Of the CLI's, a UUID.
+
+        Raises:
+            InvalidMessage: The channel's name, or the session's id, cannot be one.
+        """
+        check_session(session_id)
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                await actor.session.take_over(claim, session_id)
+        self._services.record("operator.adopt", channel=channel, session=session_id)
 
     async def prewarm(self, channel: str) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from echo_actors._version import __version__
-from echo_actors.actors.services import Persona, Services
+from echo_actors.actors.services import PermissionCallback, Persona, Services
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate
@@ -53,7 +53,9 @@ FORGET_EVERY = 3600.0
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings | None = None, *, driver: Driver | None = None) -> AsyncIterator[Engine]:
+async def open_engine(
+    settings: Settings | None = None, *, driver: Driver | None = None, permissions: PermissionCallback | None = None
+) -> AsyncIterator[Engine]:
     """Open an engine for the block; leaving the block drains it.
 
     Messages that an earlier run of the program accepted, and that have no end yet, run first.
@@ -61,6 +63,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
     Args:
         settings: ``Settings.load()`` by default.
         driver: Runs the turns instead of the Claude CLI.
+        permissions: Answers permission questions, in a task for each, and turns the setting ``permission_questions``
+            on. Cancelled when the question is over; one that raises denies.
 
     Raises:
         SettingsError: A setting in the environment is unknown or cannot be used.
@@ -70,6 +74,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         StoreError: The store or the audit log cannot be opened.
     """
     settings = settings or Settings.load()
+    if permissions is not None:
+        settings = attrs.evolve(settings, permission_questions=True)
     run_id = uuid.uuid4().hex
     async with AsyncExitStack() as rooms:
         prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
@@ -100,6 +106,7 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
             launch=launch,
             now=_now,
             new_id=id_source(),
+            permissions=permissions,
         )
         async with _running(services, audit) as engine:
             yield engine

@@ -51,6 +51,10 @@ class Settings:
         "", "An address, or the beginning of one, that tools may also reach by ssh, scp and rsync."
     )
     permission_mode: str = setting("default", "The CLI's permission mode.", permission_mode)
+    permission_questions: bool = setting(
+        default=False,
+        doc="Ask whether tools may be used that are not allowed; else the CLI denies them. A callback turns this on.",
+    )
     policies: dict[Trust, Policy] = setting(
         attrs.Factory(dict), "What each level of trust may do; strangers have no tools unless it says so."
     )
@@ -118,6 +122,9 @@ class Settings:
     start_timeout: float = setting(60.0, "For a CLI process to start and take a message.", unit="s")
     idle_timeout: float = setting(300.0, "Without a sign of life from a turn.", unit="s")
     total_timeout: float = setting(3600.0, "For a whole turn; always finite.", finite=True, unit="s")
+    permission_timeout: float = setting(
+        300.0, "For a permission question to be answered; then the tool is denied.", unit="s"
+    )
     teardown_timeout: float = setting(10.0, "For a process to be gone once its end was decided.", unit="s")
     interrupt_grace: float = setting(2.0, "For a turn to end by itself after an interrupt.", unit="s")
     write_timeout: float = setting(10.0, "For the CLI to take one message from its standard input.", unit="s")

@@ -38,6 +38,7 @@ class SessionSnapshot:
         working_dir: Where the CLI ran; its transcript can be found only from there.
         persona_hash: SHA-256 of the system prompt that the session was started with.
         options: What was set for the channel while the engine ran; it outlives the session.
+        extra: What an imported record had that has no field here, or was written in another form; for its export.
     """
 
     channel: str
@@ -57,6 +58,7 @@ class SessionSnapshot:
     working_dir: str = ""
     persona_hash: str = ""
     options: ChannelOptions = NO_OPTIONS
+    extra: dict[str, Any] = attrs.field(factory=dict)
 
     def after_turn(self, spent: Spent, *, messages: int, now: datetime, **changes: Any) -> SessionSnapshot:
         """The snapshot after a turn that ended so many messages, with further changes by field.

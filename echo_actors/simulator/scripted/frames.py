@@ -131,9 +131,9 @@ class Frames:
             }
         )
 
-    def tool_result(self, tool_use_id: str, content: str) -> bytes:
+    def tool_result(self, tool_use_id: str, content: str, *, is_error: bool = False) -> bytes:
         """A tool's output as the `user` frame that carries it."""
-        block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content}
+        block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": is_error}
         return self.user([block], self.uuid())
 
     def assistant(self, uuid: str, message: dict[str, Any], uuids: list[str], error: str | None) -> bytes:
