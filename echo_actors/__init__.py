@@ -67,7 +67,7 @@ from echo_actors.models import (
     Trust,
     Usage,
 )
-from echo_actors.settings import Settings
+from echo_actors.settings import ChannelOptions, OptionChanges, Policy, Settings
 from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "CLIFailed",
     "CLINotFound",
     "CallTimedOut",
+    "ChannelOptions",
     "ChannelSuspended",
     "Clock",
     "ConversationExists",
@@ -103,12 +104,14 @@ __all__ = [
     "MessageOptions",
     "NoConversation",
     "NotStorable",
+    "OptionChanges",
     "Outcome",
     "OutcomeKind",
     "PermissionAnswered",
     "PermissionAsked",
     "PermissionCallback",
     "PersonalityError",
+    "Policy",
     "Receipt",
     "Reply",
     "Retrying",

@@ -57,6 +57,7 @@ class TurnRunner:
         """
         self._ticket = ticket
         batch = self.batch = Batch(policy_of(entry.message), [entry])
+        self.session.trust = batch.policy
         try:
             if entry.attempts and await self.beginnings.end_without_a_turn(entry):
                 return
@@ -117,7 +118,7 @@ class TurnRunner:
         attempt = self._attempt = Attempt(
             services.driver,
             request,
-            turns.clocks(services.settings),
+            turns.clocks(self.session.settings),
             publish,
             services.settings.interrupt_grace,
             self._invite,

@@ -14,7 +14,7 @@ from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
 from echo_actors.claude.driver import Driver, Launch
 from echo_actors.events import PermissionAsked
-from echo_actors.models import Answer
+from echo_actors.models import Answer, Trust
 from echo_actors.settings import Settings
 from echo_actors.state.store import Store
 
@@ -43,7 +43,8 @@ class Services:
     """The rooms below the actors, and the two sources of chance: time and ids.
 
     Attributes:
-        launch: How a channel's CLI runs, with the default model.
+        launch: How the CLI runs in a channel without options of its own, for people who are trusted.
+        launches: The same by level of trust; filled as it is asked for.
         permissions: Answers permission questions; None leaves that to subscribers.
     """
 
@@ -59,3 +60,4 @@ class Services:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     permissions: PermissionCallback | None = None
+    launches: dict[Trust, Launch] = attrs.field(factory=dict)

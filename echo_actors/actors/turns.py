@@ -75,6 +75,7 @@ def reply_of(result: TurnResult, turn_id: str) -> Reply:
     return Reply(
         text=result.text,
         blocks=result.blocks,
+        structured_output=result.structured_output,
         session_id=result.session_id,
         turn_id=turn_id,
         model=result.model,
@@ -145,7 +146,7 @@ def announce_start(entry: Entry, turn_id: str, session: Session, services: Servi
         message=message_id,
         turn=turn_id,
         session=session.session_id,
-        model=session.model,
+        model=session.launch.model,
         attempt=entry.attempts,
     )
 

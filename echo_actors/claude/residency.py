@@ -21,6 +21,7 @@ from echo_actors.claude.driver import (
     Processes,
     SessionLost,
     SessionRequest,
+    Silence,
     TurnListener,
     TurnRequest,
     TurnResult,
@@ -31,7 +32,7 @@ from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
 from echo_actors.claude.permissions import answer_frame
-from echo_actors.claude.resident import Resident, Silence
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.spares import Spares
@@ -96,7 +97,7 @@ class Residency:
             resident = await self._start(request, lock, Silence(), Resident.initialize)
         resident.listener = Silence()
         try:
-            await self._choose_model(resident, request)
+            await self._adapt(resident, request)
         finally:
             resident.rest(trio.current_time())
         self.roster.make_room()
@@ -123,7 +124,8 @@ class Residency:
             except CLIFailed:
                 if not resident.died_before(request.turn_id):
                     raise
-                # It died while it was idle, which shows only now, and never began the message: a new one can have it.
+                # It refused to run like this, or died while it was idle, which shows only now. It never began the
+                # message: a new one can have it.
         await self.roster.gone(request.channel)
         lock = await self.ownership.own(request, listener)
 
@@ -137,8 +139,8 @@ class Residency:
     async def _run_on(self, resident: Resident, request: TurnRequest, listener: TurnListener) -> TurnResult:
         resident.listener = listener
         try:
-            await self._choose_model(resident, request)
             if not resident.knows(request.turn_id):
+                await self._adapt(resident, request)
                 resident.write(request.turn_id, self._harmless(request.content))
             if not resident.machine.running:
                 listener.on_phase(Phase.SENT)
@@ -156,11 +158,11 @@ class Residency:
             await self.memory.after_turn(resident)
         return result
 
-    async def _choose_model(self, resident: Resident, request: SessionRequest) -> None:
-        if resident.launch.model != request.launch.model:
+    async def _adapt(self, resident: Resident, request: SessionRequest) -> None:
+        if not resident.runs_like(request.launch):
             if resident.listener is not None:
                 resident.listener.on_phase(Phase.STARTING)
-            await resident.set_model(request.launch.model)
+            await resident.adapt(request.launch)
 
     def interrupt(self, channel: str) -> None:
         """Ask the channel's running turn to end; see ``Driver``."""
@@ -189,12 +191,17 @@ class Residency:
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer that the transcript has to a request; see ``Driver``."""
-        transcript = self.spawner.transcript(request)
+        where = request.launch.working_dir
+        transcript = Transcript.kept(request.session_id, where, self.spawner.cli_environment)
         recorded = await trio.to_thread.run_sync(transcript.reply_to, request.turn_id)
         if recorded is None or not recorded.finished or not recorded.text:
             return None
         return TurnResult(
-            uuids=(request.turn_id,), session_id=request.session_id, text=recorded.text, blocks=recorded.blocks
+            uuids=(request.turn_id,),
+            session_id=request.session_id,
+            text=recorded.text,
+            blocks=recorded.blocks,
+            structured_output=recorded.structured_output,
         )
 
     async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
@@ -205,7 +212,7 @@ class Residency:
 
     async def fork(self, session: KeptSession) -> str:
         """Copy the session's transcript; see ``Driver``."""
-        transcript = Transcript.of(session.session_id, session.working_dir, self.spawner.cli_environment)
+        transcript = Transcript.kept(session.session_id, session.working_dir, self.spawner.cli_environment)
         try:
             return await trio.to_thread.run_sync(fork, transcript)
         except FileNotFoundError as problem:
@@ -262,7 +269,8 @@ class Residency:
                 self.roster.stop_spare_start()
             async with self.spawner.starts.hold():
                 listener.on_phase(Phase.STARTING)
-                earlier = request.session_id if self.spawner.resumable(request) else None
+                owned = lock.session_id == request.session_id
+                earlier = request.session_id if self.spawner.resumable(request, owned=owned) else None
                 resident.fresh = earlier is None
                 await self.spawner.spawn(resident, earlier)
                 await greet(resident)

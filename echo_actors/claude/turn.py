@@ -60,6 +60,7 @@ class TurnMachine:
         channel: Goes into the events.
         session_id: The conversation, as the CLI last named it.
         capabilities: From ``init``; None before the first one.
+        permission_mode: What the CLI last said that it had changed it to; empty when it never did.
     """
 
     channel: str
@@ -67,6 +68,7 @@ class TurnMachine:
     meter: Meter
     capabilities: frozenset[str] | None = None
     model: str = ""
+    permission_mode: str = ""
     background_tasks: int = 0
     _sent: dict[str, _State] = attrs.Factory(dict)
     _returned: list[str] = attrs.Factory(list)
@@ -123,6 +125,8 @@ class TurnMachine:
                 reason = f"the API answered {status}" if status else "the API could not be reached"
                 delay = number(frame.get("retry_delay_ms")) / 1000
                 return [self._event(Retrying, reason=reason, attempt=int(number(frame.get("attempt"))), delay=delay)]
+            case "status" if mode := frame.get("permissionMode"):
+                self.permission_mode = str(mode)
             case "background_tasks_changed":
                 self.background_tasks = len(items(frame, "tasks"))
             case "task_started" if self.running and str(frame.get("parent_task_id", "")) in {"", *self._agents}:
@@ -227,6 +231,7 @@ class TurnMachine:
             model=self.model,
             text=text,
             blocks=blocks,
+            structured_output=given if isinstance(given := frame.get("structured_output"), dict) else None,
             spent=spent,
             error=error,
             reason=reason,

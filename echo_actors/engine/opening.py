@@ -21,15 +21,26 @@ from echo_actors.actors.topic import Hub
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import AuditLog, Head, Record, open_audit
-from echo_actors.claude.driver import Driver, Launch
+from echo_actors.claude.driver import Driver
+from echo_actors.claude.launching import launch_for
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
+from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
 from echo_actors.errors import StoreError
-from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
+from echo_actors.models import Trust
+from echo_actors.personality import (
+    PROMPT_PREFIX,
+    build_system_prompt,
+    default_personality_dir,
+    prompt_hash,
+    write_prompt_file,
+)
+from echo_actors.safety.private_file import remove_private_files
 from echo_actors.settings import Settings
+from echo_actors.settings.layers import for_trust
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
@@ -76,12 +87,13 @@ async def open_engine(
         hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now, 2 * settings.max_line_bytes)
         rooms.callback(hub.close)
         persona = _persona(prompt, settings)
-        launch = _launch(settings, persona)
+        launch = launch_for(settings, persona.file)
         slots = settings.turn_slots
         if driver is None:
             # A turn that has its slot shall not wait for a process's place, which is on no clock.
             slots = min(slots, settings.max_residents)
-            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, launch))
+            usual = launch_for(for_trust(settings, Trust.MEMBER), persona.file)
+            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, usual))
         services = Services(
             settings=settings,
             store=store,
@@ -190,24 +202,14 @@ def _ago(seconds: float) -> datetime:
 
 
 def _persona(prompt: str, settings: Settings) -> Persona:
+    """Write the system prompt; what runs before this one left in the same place goes: nobody uses it any more."""
+    directory = settings.state_dir / PROMPTS
     try:
-        return Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt))
+        file = write_prompt_file(prompt, directory)
+        remove_private_files(directory, (PROMPT_PREFIX, OPTION_PREFIX), keep=file)
     except OSError as problem:
         raise StoreError(f"the system prompt cannot be written into {settings.state_dir}: {problem}") from problem
-
-
-def _launch(settings: Settings, persona: Persona) -> Launch:
-    """How the CLI runs for a channel that has chosen nothing."""
-    return Launch(
-        model=settings.model,
-        working_dir=settings.working_dir.resolve(),
-        allowed_tools=settings.tools,
-        permission_mode=settings.permission_mode,
-        prompt_file=persona.file,
-        partial_messages=settings.stream_deltas,
-        permission_questions=settings.permission_questions,
-        extra_arguments=settings.cli_arguments,
-    )
+    return Persona(file, prompt_hash(prompt))
 
 
 def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:

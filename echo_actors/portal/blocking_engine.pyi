@@ -12,6 +12,7 @@ from echo_actors.history import History
 from echo_actors.models import Answer, Outcome, Receipt, Reply
 from echo_actors.portal.blocking import Blocking
 from echo_actors.portal.iteration import BlockingEvents
+from echo_actors.settings.options import ChannelOptions, OptionChanges
 from echo_actors.settings.settings import Settings
 from echo_actors.state.records import SessionSnapshot
 
@@ -95,6 +96,23 @@ class BlockingEngine(Blocking):
             EngineClosed: The engine drains, or began to before the channel was cleared.
         """
 
+    def configure(self, channel: str, **changes: Unpack[OptionChanges]) -> ChannelOptions:
+        """Change the channel's own options, from its next turn on; those that are not named stay.
+
+        They are kept with the channel, also when it is cleared, and go before the settings. None gives one back to the
+        settings. The size of the mailbox changes at once; the mailbox of a channel that was not in use has it once the
+        channel's first message is on disk.
+
+        Returns:
+            All of the channel's own options.
+
+        Raises:
+            SettingsError: An option is unknown or cannot be used. Nothing has changed then.
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The options could not be kept.
+            EngineClosed: The engine is draining.
+        """
+
     def drain(self, timeout: float | None = None) -> None:
         """Take no new messages and let running turns end; leaving the engine's block does this too.
 
@@ -139,6 +157,9 @@ class BlockingEngine(Blocking):
 
     def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
         """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
+
+    def options(self, channel: str) -> ChannelOptions:
+        """The channel's own options, as set by ``configure``; what is None is as in the settings."""
 
     def outcome(self, message_id: str | uuid.UUID) -> Outcome:
         """Wait for a message's end; also for a message of an earlier run.

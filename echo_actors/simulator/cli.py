@@ -22,6 +22,7 @@ before the message is started
 ``[[session-id UUID]]``         every frame from now on names this session; the transcript stays where it was
 before the answer
 ``[[background N]]``            says that N tasks run in the background
+``[[mode MODE]]``               takes that permission mode by itself, as one that leaves the plan mode does
 ``[[bad-json]]``                a broken line before the answer
 ``[[bad-utf8]]``                a tool result with invalid bytes within its string
 ``[[big-line N]]``              a tool result of N MiB on one line
@@ -62,7 +63,8 @@ Environment:
 * ``SCRIPTED_CLI_ASKED``: a file that gets one JSON line ``{uuid, text, session_id, pid}`` per message really run.
 * ``SCRIPTED_CLI_FAULT``: ``slow-start S``; ``exit-at-start N TEXT`` (TEXT on standard error); ``not-reading``;
   ``die-before-init`` (SIGKILL after the lifecycle started); ``no-init``; ``bare-replay`` (a repeated uuid gets its
-  replay without a lifecycle); or directives, ``[[die]]``, which are added to the first message of the process.
+  replay without a lifecycle); ``refuse-changes`` (of model and permission mode); or directives, ``[[die]]``, which are
+  added to the first message of the process.
 * ``SCRIPTED_CLI_FAULT_ONCE``: a file; the fault happens only if it does not exist, and creates it.
 """
 

@@ -133,7 +133,7 @@ class Host:
             "set_permission_mode": self._set_permission_mode,
             "get_context_usage": self._context_usage,
         }.get(subtype)
-        if answer is None:
+        if answer is None or (stage.fault.name == "refuse-changes" and subtype.startswith("set_")):
             stage.emit(frames.control_error(request_id, subtype))
             return
         stage.emit(frames.control_response(request_id, answer(request)))
@@ -160,8 +160,9 @@ class Host:
         return {"model": frames.model}
 
     def _set_permission_mode(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._stage.frames.permission_mode = request.get("mode", "default")
-        return {"mode": self._stage.frames.permission_mode}
+        mode = request.get("mode", "default")
+        self._stage.emit(self._stage.frames.permission_mode_changed(mode))
+        return {"mode": mode}
 
     def _context_usage(self, _: dict[str, Any]) -> dict[str, Any]:
         tokens = sum(usage["inputTokens"] for usage in self._stage.ledger.model_usage().values())
