@@ -6,6 +6,7 @@ from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
+    BudgetExceeded,
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
@@ -22,11 +23,13 @@ from echo_actors.errors import (
     StoreFull,
     StoreLocked,
     TurnFailed,
+    TurnOverBudget,
     TurnTimedOut,
 )
 from echo_actors.events import (
     Accepted,
     BlockFinished,
+    BudgetWarning,
     Event,
     Lagged,
     PermissionAsked,
@@ -42,6 +45,9 @@ from echo_actors.events import (
 from echo_actors.models import (
     Author,
     Block,
+    Budget,
+    BudgetPeriod,
+    BudgetScope,
     BusyPolicy,
     Clock,
     FullPolicy,
@@ -50,6 +56,7 @@ from echo_actors.models import (
     Receipt,
     Reply,
     SessionConflict,
+    Spending,
     Trust,
     Usage,
 )
@@ -61,6 +68,11 @@ __all__ = [
     "Author",
     "Block",
     "BlockFinished",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetPeriod",
+    "BudgetScope",
+    "BudgetWarning",
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
@@ -93,6 +105,7 @@ __all__ = [
     "SessionSnapshot",
     "Settings",
     "SettingsError",
+    "Spending",
     "StaleRevision",
     "StoreError",
     "StoreFull",
@@ -104,6 +117,7 @@ __all__ = [
     "Trust",
     "TurnEnded",
     "TurnFailed",
+    "TurnOverBudget",
     "TurnStarted",
     "TurnTimedOut",
     "UnknownFrame",

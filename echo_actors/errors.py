@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.models import Clock, Outcome
+from echo_actors.models import Budget, Clock, Outcome
 
 
 class EchoActorsError(Exception):
@@ -160,6 +160,23 @@ class GateClosed(EchoActorsError):
 
 
 @attrs.define(slots=False, eq=False)
+class BudgetExceeded(EchoActorsError):
+    """No turn may begin: what may be spent in the day or the month was spent.
+
+    Raised as such when a message is refused for it; nothing was stored then. For one that had been accepted before,
+    ``ask`` raises the subclass ``TurnOverBudget``.
+
+    Attributes:
+        budget: Whose it is, its limit, what was spent, and when the next one begins.
+    """
+
+    budget: Budget
+
+    def __str__(self) -> str:
+        return str(self.budget)
+
+
+@attrs.define(slots=False, eq=False)
 class TurnFailed(EchoActorsError, RuntimeError):
     """A message ended without an answer. Never raised for a message that was not accepted."""
 
@@ -177,6 +194,11 @@ class TurnTimedOut(TurnFailed, TimeoutError):
     def clock(self) -> Clock | None:
         """The clock that ran out."""
         return self.outcome.clock
+
+
+@attrs.define(slots=False, eq=False)
+class TurnOverBudget(TurnFailed, BudgetExceeded):
+    """The message was accepted, and when its turn came a budget was used up."""
 
 
 @attrs.define(slots=False, eq=False)

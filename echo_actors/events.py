@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from echo_actors.models import Block, Outcome
+from echo_actors.models import Block, Budget, Outcome
 
 _UNPUBLISHED = datetime.fromtimestamp(0, UTC)
 
@@ -114,6 +114,16 @@ class Retrying(Event):
     reason: str
     attempt: int
     delay: float
+
+
+@attrs.frozen(kw_only=True)
+class BudgetWarning(Event):
+    """The setting ``budget_warning_share`` of a budget is used; told once in its period.
+
+    That of a budget over all channels has an empty channel: only those see it who subscribe to all.
+    """
+
+    budget: Budget
 
 
 @attrs.frozen(kw_only=True)

@@ -46,6 +46,20 @@ class SessionConflict(enum.StrEnum):
     FAIL = "fail"
 
 
+class BudgetPeriod(enum.StrEnum):
+    """What a budget is for: a day or a calendar month, both of UTC."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+class BudgetScope(enum.StrEnum):
+    """Whose turns a budget is for."""
+
+    CHANNEL = "channel"
+    OVERALL = "overall"
+
+
 class Clock(enum.StrEnum):
     """The clocks of a message; each has a setting ``<clock>_timeout`` in seconds."""
 
@@ -178,6 +192,54 @@ class Reply:
 
 
 @attrs.frozen(kw_only=True)
+class Budget:
+    """A limit on what turns may cost, and how much of it is used.
+
+    Attributes:
+        channel: The channel that it is for; empty for all together.
+        limit_usd: How much may be spent in the period.
+        spent_usd: How much was.
+        resets_at: When the next period begins.
+    """
+
+    scope: BudgetScope
+    channel: str
+    period: BudgetPeriod
+    limit_usd: float
+    spent_usd: float
+    resets_at: datetime
+
+    @property
+    def setting(self) -> str:
+        """The setting, or the channel's option, that the limit comes from."""
+        name = "daily_budget_usd" if self.period is BudgetPeriod.DAY else "monthly_budget_usd"
+        return name if self.scope is BudgetScope.CHANNEL else f"overall_{name}"
+
+    def __str__(self) -> str:
+        whose = "all channels" if self.scope is BudgetScope.OVERALL else f"channel {self.channel!r}"
+        return (
+            f"the budget of {whose} for the {self.period.value} is used up: {self.spent_usd:.4f} of "
+            f"{self.limit_usd:.4f} USD; the next one begins at {self.resets_at:%Y-%m-%d %H:%M} UTC, or raise "
+            f"{self.setting}"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Spending:
+    """What turns cost in the current day and month.
+
+    Attributes:
+        channel: The channel; empty for all together.
+        budgets: The limits on it, one for each period that has one.
+    """
+
+    channel: str
+    today_usd: float
+    month_usd: float
+    budgets: tuple[Budget, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Outcome:
     """The one announced end of a message.
 
@@ -186,6 +248,7 @@ class Outcome:
         clock: The clock that ran out, for ``timed_out`` and ``expired``.
         error: The kind of failure, for programs, such as ``authentication_failed``.
         attempts: How often the message was started.
+        budget: The budget that was used up, for the error ``budget_exceeded``.
     """
 
     kind: OutcomeKind
@@ -194,6 +257,7 @@ class Outcome:
     reply: Reply | None = None
     error: str | None = None
     attempts: int = 0
+    budget: Budget | None = None
 
 
 @attrs.frozen

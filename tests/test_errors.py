@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import pickle
+from datetime import UTC, datetime
 
 import attrs
 import pytest
 
 import echo_actors
 from echo_actors import errors
-from echo_actors.models import Clock, Outcome, OutcomeKind
+from echo_actors.models import Budget, BudgetPeriod, BudgetScope, Clock, Outcome, OutcomeKind
 
 TIMED_OUT = Outcome(kind=OutcomeKind.TIMED_OUT, reason="the idle clock ran out after 5 s", clock=Clock.IDLE)
+BUDGET = Budget(
+    scope=BudgetScope.CHANNEL,
+    channel="c",
+    period=BudgetPeriod.DAY,
+    limit_usd=0.01,
+    spent_usd=0.0104,
+    resets_at=datetime(2030, 1, 2, tzinfo=UTC),
+)
 
 EXAMPLES = [
     errors.SettingsError("There is no setting x.", "x", "y"),
@@ -28,6 +37,10 @@ EXAMPLES = [
     errors.StaleRevision("stale"),
     errors.TurnFailed(Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="three attempts")),
     errors.TurnTimedOut(TIMED_OUT),
+    errors.BudgetExceeded(BUDGET),
+    errors.TurnOverBudget(
+        outcome=Outcome(kind=OutcomeKind.FAILED, error="budget_exceeded", budget=BUDGET), budget=BUDGET
+    ),
     errors.ChannelSuspended("c", "it crashed"),
     errors.GateClosed("billing", 60.0),
 ]
@@ -104,6 +117,10 @@ def test_every_error_can_carry_a_note_and_a_cause(error: Exception) -> None:
         (errors.TurnFailed(Outcome(kind=OutcomeKind.FAILED)), ["failed: no reason was given"]),
         (errors.ChannelSuspended("c", "it crashed"), ["'c'", "it crashed", "engine.resume"]),
         (errors.GateClosed("billing", 60.0), ["60 s", "billing"]),
+        (
+            errors.BudgetExceeded(BUDGET),
+            ["'c'", "day", "0.0104 of 0.0100 USD", "2030-01-02 00:00", "daily_budget_usd"],
+        ),
     ],
     ids=lambda value: name(value) if isinstance(value, Exception) else "",
 )

@@ -16,7 +16,7 @@ from echo_actors.events import SessionChanged
 from echo_actors.models import OutcomeKind, Trust
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, Settings
 from echo_actors.settings.layers import for_trust, in_channel
-from echo_actors.state.records import Claim, SessionSnapshot
+from echo_actors.state.records import Charge, Claim, SessionSnapshot
 
 
 @attrs.define(eq=False)
@@ -138,9 +138,9 @@ class Session:
         if before is not None and before.persona_hash and before.persona_hash != stored.persona_hash:
             self._announce(stored.session_id, previous, "persona changed")
 
-    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> None:
-        """Keep a snapshot by itself."""
-        self.adopt(await self.services.store.save(claim, snapshot))
+    async def save(self, claim: Claim, snapshot: SessionSnapshot, charge: Charge | None) -> None:
+        """Keep a snapshot by itself, and what led to it."""
+        self.adopt(await self.services.store.save(claim, snapshot, charge))
 
     def failed_to_start(self) -> bool:
         """A process that was to resume the session ended before it said anything; True when it happens again."""
