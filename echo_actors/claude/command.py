@@ -13,6 +13,9 @@ FRESH_PROMPT_SINCE = (2, 1, 257)
 """The first CLI that can be told not to keep a session's first system prompt (its official SDK names it). Older ones
 keep none: they take what each start gives them."""
 
+BUDGET_SINCE = (2, 0, 31)
+"""The first CLI that is known to take a limit on its cost (the change log of its official SDK)."""
+
 _STREAMING = (
     "-p",
     *("--input-format", "stream-json"),
@@ -55,4 +58,6 @@ def command(
         arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
     if launch.partial_messages:
         arguments.append("--include-partial-messages")
+    if launch.turn_budget_usd is not None:
+        arguments += ["--max-budget-usd", str(launch.turn_budget_usd)]
     return (*arguments, *launch.extra_arguments)

@@ -19,7 +19,11 @@ from echo_actors.models import Block, Spent
 
 @attrs.frozen(kw_only=True)
 class Launch:
-    """How a channel's CLI is to run."""
+    """How a channel's CLI is to run.
+
+    Attributes:
+        turn_budget_usd: What one turn may cost.
+    """
 
     model: str
     working_dir: Path
@@ -27,6 +31,7 @@ class Launch:
     permission_mode: str
     prompt_file: Path | None
     partial_messages: bool = True
+    turn_budget_usd: float | None = None
     extra_arguments: tuple[str, ...] = ()
 
     def serves(self, other: Launch) -> bool:

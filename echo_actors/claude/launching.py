@@ -17,5 +17,6 @@ def launch_for(settings: Settings, prompt_file: Path | None) -> Launch:
         permission_mode=settings.permission_mode,
         prompt_file=prompt_file,
         partial_messages=settings.stream_deltas,
+        turn_budget_usd=settings.turn_budget_usd,
         extra_arguments=settings.cli_arguments,
     )

@@ -55,9 +55,11 @@ class Meter:
     Attributes:
         baseline: Gives the total that the session had before this process; asked at most once, and only for a CLI
             that does not say what was used since the last result.
+        spent: What the process has cost, for turns of ours or not.
     """
 
     baseline: Callable[[], float]
+    spent: float = 0.0
     _last_total: float | None = None
     _unclaimed_cost: float = 0.0
     _unclaimed: Usage = Usage()
@@ -72,6 +74,7 @@ class Meter:
             *(a + b for a, b in zip(attrs.astuple(self._unclaimed), attrs.astuple(usage), strict=True))
         )
         self._unclaimed_cost += cost
+        self.spent += cost
         if not claimed:
             return Usage(), 0.0
         usage, cost = self._unclaimed, self._unclaimed_cost

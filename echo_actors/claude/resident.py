@@ -21,6 +21,10 @@ from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
 from echo_actors.events import Event
 
+SPENT_SHARE = 0.25
+"""The share of a turn's budget above which a process takes no further turn: the CLI's limit is one on the process, so
+that a turn has between three quarters and the whole of its budget."""
+
 _SESSION_LOST = "No conversation found with session ID"
 
 
@@ -128,6 +132,12 @@ class Resident:
     def usable(self) -> bool:
         """Whether it can take another message."""
         return self.failure is None and self.process is not None and not self.process.ending
+
+    @property
+    def affords_a_turn(self) -> bool:
+        """Whether enough is left of what the CLI lets its process spend, over all turns in it."""
+        limit = self.launch.turn_budget_usd
+        return limit is None or self.machine.meter.spent <= SPENT_SHARE * limit
 
     @property
     def spare(self) -> bool:
