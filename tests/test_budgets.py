@@ -33,7 +33,7 @@ from echo_actors import (
     open_engine,
 )
 from echo_actors.actors.supervisor import Supervisor
-from echo_actors.admission.budgets import RETENTION, Account, Budgets, Limits, days_of
+from echo_actors.admission.budgets import RETENTION, Account, Budgets, Limits, first_day, resets_at
 from echo_actors.claude.driver import TurnRequest, TurnResult
 from echo_actors.events import Event
 from echo_actors.models import Spent
@@ -74,18 +74,19 @@ def by_its_text(request: TurnRequest) -> Answer:
 )
 def test_a_month_is_that_of_the_calendar_and_a_day_is_one(moment: datetime, month: tuple[date, date]) -> None:
     """The first of the next one is not in it."""
-    days = days_of(BudgetPeriod.MONTH, moment)
-    assert (date.fromordinal(days.start), date.fromordinal(days.stop)) == month
-    assert list(days_of(BudgetPeriod.DAY, moment)) == [moment.toordinal()]
+    first = date.fromordinal(first_day(BudgetPeriod.MONTH, moment))
+    assert (first, resets_at(BudgetPeriod.MONTH, moment).date()) == month
+    assert first_day(BudgetPeriod.DAY, moment) == moment.toordinal()
+    assert resets_at(BudgetPeriod.DAY, moment).date() == moment.date() + DAY
 
 
 def test_a_budget_is_used_up_when_its_limit_is_reached_to_the_cent() -> None:
     """Twenty-five times 0.0004 dollars are 0.01 dollars, whatever floats say."""
     account, limits = Account("c"), Limits(daily=0.01)
     for _ in range(24):
-        account.add(charge(0.0004))
+        account.add(NOON, 0.0004)
     assert account.exhausted(limits, NOON) is None
-    account.add(charge(0.0004))
+    account.add(NOON, 0.0004)
     assert account.exhausted(limits, NOON) == Budget(
         scope=BudgetScope.CHANNEL,
         channel="c",
@@ -99,7 +100,7 @@ def test_a_budget_is_used_up_when_its_limit_is_reached_to_the_cent() -> None:
 def test_of_two_budgets_that_are_used_up_the_one_that_lasts_longer_is_named() -> None:
     """Waiting for the next day would be in vain."""
     account = Account("c")
-    account.add(charge(5.0))
+    account.add(NOON, 5.0)
     budget = account.exhausted(Limits(daily=1.0, monthly=2.0), NOON)
     assert budget is not None
     assert (budget.period, budget.resets_at) == (BudgetPeriod.MONTH, datetime(2026, 2, 1, tzinfo=UTC))
@@ -108,10 +109,10 @@ def test_of_two_budgets_that_are_used_up_the_one_that_lasts_longer_is_named() ->
 def test_a_new_day_and_a_new_month_begin_with_nothing_spent() -> None:
     """At midnight of UTC; what the day before cost still counts in the month."""
     account, limits = Account("c"), Limits(daily=1.0, monthly=1.5)
-    account.add(charge(1.0))
+    account.add(NOON, 1.0)
     assert account.exhausted(limits, NOON) is not None
     assert account.exhausted(limits, NOON + DAY) is None
-    account.add(charge(1.0, NOON + DAY))
+    account.add(NOON + DAY, 1.0)
     monthly = account.exhausted(limits, NOON + DAY)
     assert monthly is not None
     assert monthly.period is BudgetPeriod.MONTH
@@ -208,8 +209,8 @@ async def test_a_running_turn_ends_and_one_that_waits_behind_it_fails(tmp_path: 
         assert (await engine.outcome(first.message_id)).kind is OutcomeKind.ANSWERED
         outcome = await engine.outcome(waiting.message_id)
         assert (outcome.kind, outcome.error, outcome.attempts) == (OutcomeKind.FAILED, "budget_exceeded", 0)
-        with pytest.raises(BudgetExceeded):
-            await engine.ask("c", "waits", message_id=first.message_id)
+        again = await engine.ask("c", "dear", message_id=first.message_id)
+        assert again.cost_usd == 5.0, "what was answered before is given again, and costs nothing"
     async with opened(settings, driver=InstantDriver()) as engine:
         assert await engine.outcome(waiting.message_id) == outcome
         with pytest.raises(TurnOverBudget, match="failed: the budget of channel 'c' for the day") as caught:

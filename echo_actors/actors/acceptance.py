@@ -67,7 +67,13 @@ class Acceptance:
         known = self.find(message.message_id)
         if known is not None and (known := await self._known(message.message_id)) is not None:
             return Taken(known, Receipt(known.message.message_id, known.message.sequence, 0))
-        actor = await self._place(message.channel)
+        try:
+            actor = await self._place(message.channel)
+        except BudgetExceeded:
+            # What was accepted before costs nothing more.
+            if (stored := await self.services.store.message(message.message_id)) is None:
+                raise
+            return Taken(stored, Receipt(stored.message.message_id, stored.message.sequence, 0))
         if self.find(message.message_id) is not None:
             # It came a second time, and was quicker to a place.
             actor.mailbox.decline()

@@ -24,20 +24,20 @@ RETENTION = timedelta(days=400)
 """How long it is kept what a day cost: thirteen months."""
 
 _DIGITS = 9
-"""Sums are compared in billionths of a dollar, so that no rounding of floats decides."""
+_NOTHING = 10.0**-_DIGITS
+"""A billionth of a dollar, less than which is neither shown nor lets a limit be missed: floats add up to that."""
 
 
-def days_of(period: BudgetPeriod, moment: date) -> range:
-    """The period's days that a moment of UTC is in, as ordinals of dates."""
+def first_day(period: BudgetPeriod, moment: date) -> int:
+    """The first day, as the ordinal of its date, of the period that a moment of UTC is in."""
     today = moment.toordinal()
-    if period is BudgetPeriod.DAY:
-        return range(today, today + 1)
-    first = today - moment.day + 1
-    return range(first, first + calendar.monthrange(moment.year, moment.month)[1])
+    return today if period is BudgetPeriod.DAY else today - moment.day + 1
 
 
-def _midnight(ordinal: int) -> datetime:
-    return datetime.fromordinal(ordinal).replace(tzinfo=UTC)
+def resets_at(period: BudgetPeriod, moment: date) -> datetime:
+    """When the period ends that a moment of UTC is in."""
+    days = 1 if period is BudgetPeriod.DAY else calendar.monthrange(moment.year, moment.month)[1]
+    return datetime.fromordinal(first_day(period, moment) + days).replace(tzinfo=UTC)
 
 
 @attrs.frozen
@@ -69,7 +69,7 @@ class Limits:
 
 @attrs.define(eq=False)
 class Account:
-    """What was spent, day by day.
+    """What was spent, by day and by month; each is known by its first day.
 
     Attributes:
         channel: Whose it is; empty for all channels together.
@@ -79,25 +79,29 @@ class Account:
     channel: str = ""
     since: int | None = None
     _days: dict[int, float] = attrs.Factory(dict)
+    _months: dict[int, float] = attrs.Factory(dict)
 
     def knows(self, moment: date) -> bool:
         """Whether it has the whole month that a moment is in."""
-        return self.since is not None and self.since <= moment.toordinal() - moment.day + 1
+        return self.since is not None and self.since <= first_day(BudgetPeriod.MONTH, moment)
 
     async def load(self, store: Store, since: date) -> None:
         """Look into the store. Nothing may be charged to the account meanwhile."""
         spent = await store.spending(self.channel or None, since=since)
-        self._days = {day.toordinal(): cost for day, cost in spent.items()}
-        self.since = since.toordinal()
+        self._days, self._months, self.since = {}, {}, since.toordinal()
+        for day, cost in spent.items():
+            self.add(day, cost)
 
-    def add(self, charge: Charge) -> None:
-        """Take a charge that is stored."""
-        day = charge.day.toordinal()
-        self._days[day] = self._days.get(day, 0.0) + charge.cost_usd
+    def add(self, day: date, cost: float) -> None:
+        """Take what is stored for a day, or was added to it."""
+        for period, sums in ((BudgetPeriod.DAY, self._days), (BudgetPeriod.MONTH, self._months)):
+            first = first_day(period, day)
+            sums[first] = sums.get(first, 0.0) + cost
 
     def spent(self, period: BudgetPeriod, moment: date) -> float:
         """How much was spent in the period that a moment is in."""
-        return round(sum(self._days.get(day, 0.0) for day in days_of(period, moment)), _DIGITS)
+        sums = self._days if period is BudgetPeriod.DAY else self._months
+        return sums.get(first_day(period, moment), 0.0)
 
     def budget(self, period: BudgetPeriod, limit: float, moment: date) -> Budget:
         """How much of a limit is used."""
@@ -106,16 +110,16 @@ class Account:
             channel=self.channel,
             period=period,
             limit_usd=limit,
-            spent_usd=self.spent(period, moment),
-            resets_at=_midnight(days_of(period, moment).stop),
+            spent_usd=round(self.spent(period, moment), _DIGITS),
+            resets_at=resets_at(period, moment),
         )
 
     def spending(self, limits: Limits, moment: date) -> Spending:
         """What was spent in the current day and month, beside the limits on it."""
         return Spending(
             channel=self.channel,
-            today_usd=self.spent(BudgetPeriod.DAY, moment),
-            month_usd=self.spent(BudgetPeriod.MONTH, moment),
+            today_usd=round(self.spent(BudgetPeriod.DAY, moment), _DIGITS),
+            month_usd=round(self.spent(BudgetPeriod.MONTH, moment), _DIGITS),
             budgets=tuple(self.budget(period, limit, moment) for period, limit in limits),
         )
 
@@ -123,7 +127,7 @@ class Account:
         """A budget that is used up, as far as is known; of two, that which lasts longer."""
         used_up = None
         for period, limit in limits:
-            if self.spent(period, moment) >= limit:
+            if self.spent(period, moment) > limit - _NOTHING:
                 used_up = self.budget(period, limit, moment)
         return used_up
 
@@ -162,7 +166,7 @@ class Budgets:
             return None
         moment = now()
         closed = self._closed.get(channel)
-        if closed is not None and closed.resets_at == _midnight(days_of(closed.period, moment).stop):
+        if closed is not None and closed.resets_at == resets_at(closed.period, moment):
             return closed
         return self.overall.exhausted(self.limits, moment)
 
@@ -177,13 +181,13 @@ class Budgets:
         """
         crossings: list[Crossing] = []
         for each, its_limits in ((self.overall, self.limits), (account, limits)):
-            before = {period: each.spent(period, charge.day) for period, _ in its_limits}
-            each.add(charge)
-            for period, limit in its_limits:
-                budget = each.budget(period, limit, charge.day)
-                for mark, used_up in ((round(limit * self.warning_share, _DIGITS), False), (limit, True)):
-                    if before[period] < mark <= budget.spent_usd:
-                        crossings.append(Crossing(budget, used_up))
+            before = [each.spent(period, charge.day) for period, _ in its_limits]
+            each.add(charge.day, charge.cost_usd)
+            for spent, (period, limit) in zip(before, its_limits, strict=True):
+                now = each.spent(period, charge.day)
+                for mark, used_up in ((limit * self.warning_share, False), (limit, True)):
+                    if spent <= mark - _NOTHING < now:
+                        crossings.append(Crossing(each.budget(period, limit, charge.day), used_up))
         return crossings
 
     def opened(self, channel: str) -> None:
