@@ -520,6 +520,35 @@ def test_the_mask_sees_every_text_field(tmp_path: Path) -> None:
     assert records(path)[0].items() >= {("command", "login ***"), ("count", 2)}
 
 
+async def test_a_mask_that_raises_costs_its_record_alone_and_is_told(tmp_path: Path) -> None:
+    """The log goes on, says where a record is missing and why, and its own words give nothing away."""
+
+    def mask(text: str) -> str:
+        if "hunter2" in text:
+            raise ValueError(text)
+        return text
+
+    path = tmp_path / "audit.jsonl"
+    with opened(path, mask=mask) as log:
+        log.record("turn.started", number=1)
+        problems = [log.problem]
+        for _ in range(2):
+            log.record("tool.used", command="login hunter2")
+        log.record("turn.ended", number=2)
+        assert await log.flush()
+        problems.append(log.problem)
+    assert problems == [
+        None,
+        "2 audit records are lost, the last because tool.used could not be made into a record: ValueError",
+    ]
+    found = records(path)
+    assert [each["event"] for each in found] == ["turn.started", "audit.lost", "audit.lost", "turn.ended"]
+    assert (found[1]["records"], "ValueError" in found[1]["problem"]) == (1, True)
+    assert b"hunter2" not in path.read_bytes()
+    verdict = verify([path])
+    assert (verdict.ok, verdict.lost) == (True, 2)
+
+
 def test_the_host_programs_structlog_is_neither_used_nor_changed(tmp_path: Path) -> None:
     """A host that drops every event of its own still gets the audit log, and keeps its configuration."""
 

@@ -118,7 +118,7 @@ async def test_a_quick_run_of_every_scenario_goes_through_and_is_kept(tmp_path: 
     """On the scripted CLI: every contender answers every message, and the results can be read again."""
     shown = io.StringIO()
     results = tmp_path / "results"
-    with trio.fail_after(85):
+    with trio.fail_after(300):
         found = await run(
             scenario_names(),
             size=Size(quick=True, minutes=0.03),

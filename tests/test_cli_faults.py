@@ -23,7 +23,8 @@ from echo_actors import (
 )
 from echo_actors.models import Clock
 
-TIGHT: dict[str, Any] = {"start_timeout": 1.5, "idle_timeout": 1.0, "total_timeout": 8.0, "teardown_timeout": 3.0}
+TIGHT: dict[str, Any] = {"start_timeout": 3.0, "idle_timeout": 1.0, "total_timeout": 12.0, "teardown_timeout": 3.0}
+"""Short enough to wait for, and long enough for a plain message in a process of its own while the machine is busy."""
 
 
 async def outcome_of(engine: Engine, text: str, channel: str = "c") -> Outcome:
@@ -144,7 +145,7 @@ async def test_a_slow_start_within_its_clock_is_no_fault(tmp_path: Path) -> None
 @pytest.mark.parametrize("fault", ["[[stop-reading]]", "[[grandchild]]"])
 async def test_a_process_that_is_spoilt_after_its_answer_is_replaced(tmp_path: Path, fault: str) -> None:
     """One that reads nothing more times out, one that left has a successor; the answer counts."""
-    async with scripted_engine(scripted_settings(tmp_path, first_event_timeout=1.0, **TIGHT)) as engine:
+    async with scripted_engine(scripted_settings(tmp_path, first_event_timeout=2.0, **TIGHT)) as engine:
         outcome = await with_a_neighbour(engine, f"odd {fault}")
         assert outcome.kind is OutcomeKind.ANSWERED
         if fault == "[[stop-reading]]":
@@ -158,7 +159,7 @@ async def test_a_process_that_is_spoilt_after_its_answer_is_replaced(tmp_path: P
 @pytest.mark.parametrize("fault", ["[[no-result]]", "[[silence]]", "[[ignore-sigterm]] [[no-result]]"])
 async def test_silence_runs_into_a_clock(tmp_path: Path, fault: str) -> None:
     """And the process that keeps it is ended, however deaf it is."""
-    async with scripted_engine(scripted_settings(tmp_path, first_event_timeout=1.0, **TIGHT)) as engine:
+    async with scripted_engine(scripted_settings(tmp_path, first_event_timeout=2.0, **TIGHT)) as engine:
         outcome = await with_a_neighbour(engine, f"odd {fault}")
         assert outcome.kind is OutcomeKind.TIMED_OUT, outcome
         await check_all_is_well(engine)
@@ -175,7 +176,7 @@ async def test_an_answer_without_a_result_times_out_as_idle(tmp_path: Path) -> N
 
 async def test_a_long_tool_runs_into_the_total_clock_and_is_gone(tmp_path: Path) -> None:
     """The tool too, in the session of its own."""
-    settings = scripted_settings(tmp_path, idle_timeout=60.0, total_timeout=1.5)
+    settings = scripted_settings(tmp_path, idle_timeout=60.0, total_timeout=3.0)
     async with scripted_engine(settings) as engine:
         outcome = await with_a_neighbour(engine, "[[tool-sleep 987]]")
         assert (outcome.kind, outcome.clock) == (OutcomeKind.TIMED_OUT, Clock.TOTAL)

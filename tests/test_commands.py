@@ -135,6 +135,39 @@ async def test_send_is_ended_by_a_signal_without_a_word(program: Program, number
     assert '"outcome":"cancelled"' in program.audit()
 
 
+async def test_an_interrupt_while_the_command_is_imported_ends_it_without_a_word(tmp_path: Path) -> None:
+    """Most of a short command is that; here the package takes for ever to be imported, and holds on to exceptions."""
+    package = tmp_path / "echo_actors"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        """
+import time
+print("importing", flush=True)
+while True:
+    try:
+        time.sleep(60)
+    except BaseException:
+        pass
+""",
+        encoding="utf-8",
+    )
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import _echo_actors_command as c; sys.exit(c.main())"
+    with trio.fail_after(20):
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with process.stdout, process.stderr:
+            try:
+                assert (await process.stdout.receive_some()).startswith(b"importing")
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() == Exit.INTERRUPTED
+                assert await process.stderr.receive_some() == b""
+            finally:
+                process.kill()
+
+
 async def test_a_second_signal_cuts_a_turn_that_does_not_end(program: Program) -> None:
     """A CLI that neither answers nor heeds SIGTERM is gone when the command has ended."""
     async with program.start(

@@ -391,6 +391,56 @@ async def test_a_failed_commit_withdraws_the_message(tmp_path: Path, monkeypatch
     assert texts(driver) == ["kept"]
 
 
+@pytest.mark.parametrize("broken", ["claim", "snapshot"])
+async def test_a_channel_that_cannot_be_loaded_refuses_to_be_changed_and_can_be_once_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Whoever asks hears what the store said, then and there; nothing waits for a load that never comes."""
+    store, fails = echo_actors.state.sqlite.SQLiteStore, True
+    works = getattr(store, broken)
+
+    async def failing(*args: Any) -> Any:
+        if fails:
+            await trio.lowlevel.checkpoint()
+            raise StoreError("the disk is gone")
+        return await works(*args)
+
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        await engine.ask("c", "one")
+    monkeypatch.setattr(store, broken, failing)
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        with pytest.raises(StoreError, match="the disk is gone"):
+            await engine.clear("c")
+        with pytest.raises(StoreError, match="the disk is gone"):
+            await engine.set_model("c", "opus")
+        assert not await engine.prewarm("c")
+        fails = False
+        await engine.set_model("c", "opus")
+        assert await engine.clear("c")
+        await engine.ask("c", "two")
+        session = await engine.session("c")
+    assert session is not None
+    assert (session.model, session.message_count) == ("opus", 1)
+
+
+async def test_a_change_that_waits_for_a_turn_is_refused_when_the_engine_closes(tmp_path: Path) -> None:
+    """The store may be closed before it could be kept."""
+    gate, refused = Gate(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        async with opened(plain_settings(tmp_path, drain_timeout=0.1), driver=InstantDriver(gate)) as engine:
+
+            async def clear() -> None:
+                with pytest.raises(EngineClosed):
+                    await engine.clear("c")
+                refused.set()
+
+            await engine.post("c", "hold")
+            await gate.entered()
+            nursery.start_soon(clear)
+            await trio.testing.wait_all_tasks_blocked()
+        await refused.wait()
+
+
 # -- idle actors
 
 

@@ -285,7 +285,7 @@ async def test_waiting_for_a_session_ends_with_the_start_clock_and_holds_nobody_
 ) -> None:
     """Meanwhile another channel's process can start, though only one may at a time."""
     mine = scripted_settings(
-        state_dir=tmp_path / "second", start_timeout=2.0, start_slots=1, turn_slots=2, max_residents=2
+        state_dir=tmp_path / "second", start_timeout=4.0, start_slots=1, turn_slots=2, max_residents=2
     )
     async with (
         scripted_engine(scripted_settings()) as engine,

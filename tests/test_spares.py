@@ -218,6 +218,24 @@ async def test_a_drain_with_spares_leaves_none(tmp_path: Path) -> None:
     assert {each["pid"] for each in audit_records(settings, "process.stopped")} == spawned
 
 
+async def test_the_status_counts_the_processes_of_each_kind(tmp_path: Path) -> None:
+    """Those that start are told from those that are up, and no memory is claimed before it was measured."""
+    variables = {"SCRIPTED_CLI_FAULT": "slow-start 987", "SCRIPTED_CLI_FAULT_ONCE": str(tmp_path / "once")}
+    async with scripted_engine(scripted_settings(tmp_path, spares=1)) as engine:
+        await has_spares(engine)
+        await engine.ask("c", "hello")
+        await has_spares(engine)
+        status = engine.status()
+        assert (status.residents, status.spares, status.starting, status.ending) == (1, 1, 0, 0)
+        assert status.resident_memory == 0
+        await driver_of(engine).memory.look()
+        assert engine.status().resident_memory > 0
+    async with scripted_engine(scripted_settings(tmp_path, spares=1, variables=variables)) as engine:
+        await until((tmp_path / "once").exists)
+        status = engine.status()
+        assert (status.residents, status.spares, status.starting) == (0, 0, 1)
+
+
 # -- prewarming
 
 

@@ -40,7 +40,12 @@ def test_the_wheel_has_every_module_and_the_marker_for_type_checkers(wheel: Path
     in_clone = {path.relative_to(CLONE).as_posix() for path in (CLONE / "echo_actors").rglob("*.py")}
     in_wheel = set(names(wheel))
     assert in_clone <= in_wheel
-    assert {"echo_actors/py.typed", "echo_actors/simulator/cli.py", "echo_actors/testing/store_kit.py"} <= in_wheel
+    assert {
+        "_echo_actors_command.py",
+        "echo_actors/py.typed",
+        "echo_actors/simulator/cli.py",
+        "echo_actors/testing/store_kit.py",
+    } <= in_wheel
 
 
 def test_the_wheel_has_the_default_persona(wheel: Path) -> None:
@@ -56,14 +61,15 @@ def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     allowed = (".py", "/py.typed", *(f"/_personality/{name}" for name in PERSONA))
     metadata = f"echo_actors-{__version__}.dist-info/"
     others = [name for name in names(wheel) if not name.startswith(metadata)]
-    assert [name for name in others if not name.startswith("echo_actors/") or not name.endswith(allowed)] == []
+    strange = [name for name in others if not name.startswith("echo_actors/") or not name.endswith(allowed)]
+    assert strange == ["_echo_actors_command.py"]
 
 
 def test_the_wheel_carries_the_licence_and_the_command(wheel: Path) -> None:
     """What an installer and a lawyer look for."""
     metadata = f"echo_actors-{__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
-        assert "echo-actors = echo_actors.commands:main" in archive.read(f"{metadata}/entry_points.txt").decode()
+        assert "echo-actors = _echo_actors_command:main" in archive.read(f"{metadata}/entry_points.txt").decode()
         assert archive.read(f"{metadata}/licenses/LICENSE") == (CLONE / "LICENSE").read_bytes()
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import attrs
+import orjson
 import psutil
 import trio
 
@@ -21,7 +23,7 @@ from bench.memory import own_bytes
 from bench.report import Result, Round
 from bench.statistics import percentile
 from bench.workload import talk
-from echo_actors import open_engine
+from echo_actors import Engine, open_engine
 from echo_actors.claude.process_tree import marked
 
 RESIDENTS: Final = (16, 32, 100)
@@ -74,7 +76,9 @@ class _Load:
                 firsts = await talk(engine, channels, 1)
                 started = time.perf_counter() - began
                 processes = [psutil.Process(each.pid) for each in marked({"ECHOACTORS_RUN": engine.status().run_id})]
-                assert len(processes) >= residents
+                if len(processes) < residents:
+                    ends = await _ends(engine, settings.audit_file)
+                    raise RuntimeError(f"of {residents} processes {len(processes)} are left; it ended: {ends}")
                 idle = await self._idle(processes)
                 memory = await trio.to_thread.run_sync(_private_bytes, processes)
                 began, cpu_began = time.perf_counter(), time.process_time()
@@ -102,6 +106,17 @@ class _Load:
         await trio.sleep(self.idle_seconds)
         own, elapsed = time.process_time() - own_began, time.perf_counter() - began
         return (_cpu_seconds(processes) - cpu_began) / elapsed * 100, own / elapsed * 100
+
+
+async def _ends(engine: Engine, audit_file: Path) -> list[str]:
+    """Why processes ended, as the audit log has it."""
+    await engine._audit.flush()  # noqa: SLF001 - no call of the engine's waits for it
+    records = map(orjson.loads, (await trio.Path(audit_file).read_bytes()).splitlines())
+    return [
+        f"{each['channel']}: {each['reason']} ({each['how']}, {each['exit_code']})"
+        for each in records
+        if each["event"] == "process.stopped"
+    ]
 
 
 def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:

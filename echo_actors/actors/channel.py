@@ -22,7 +22,7 @@ from echo_actors.actors.runner import Spawn, TurnRunner
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop
-from echo_actors.errors import CLIFailed, CLINotFound
+from echo_actors.errors import CLIFailed, CLINotFound, EngineClosed, StoreError
 from echo_actors.models import Outcome
 from echo_actors.settings import ChannelOptions, OptionChanges
 from echo_actors.settings.layers import changed
@@ -52,7 +52,7 @@ class ChannelActor:
     runner: TurnRunner = attrs.field(init=False)
     _endings: Endings = attrs.field(init=False)
     _claim: Claim | None = attrs.field(default=None, init=False)
-    _loaded: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _loading: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _between_turns: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _visitors: int = attrs.field(default=0, init=False)
     _ticket: int = attrs.field(default=0, init=False)
@@ -102,12 +102,19 @@ class ChannelActor:
 
     @asynccontextmanager
     async def between_turns(self) -> AsyncIterator[Claim]:
-        """Keep turns from starting during the block, once the running one has ended."""
+        """Keep turns from starting during the block, once the running one has ended.
+
+        Raises:
+            StoreError: The channel could not be loaded; that is tried anew for each who asks.
+            EngineClosed: The engine drains.
+        """
         self._visitors += 1
         try:
-            await self._loaded.wait()
             async with self._between_turns:
-                yield self._owned()
+                claim = await self._load()
+                if self._leaving():
+                    raise EngineClosed
+                yield claim
         finally:
             self._visitors -= 1
 
@@ -125,9 +132,10 @@ class ChannelActor:
             try:
                 async with self.between_turns():
                     self._prewarming = scope
-                    if not self._leaving():
-                        return await driver.prewarm(self.session.request())
-            except (CLINotFound, CLIFailed) as error:
+                    return await driver.prewarm(self.session.request())
+            except EngineClosed:
+                return False
+            except (CLINotFound, CLIFailed, StoreError) as error:
                 reason = str(error)
         if self._leaving():
             return False
@@ -138,8 +146,8 @@ class ChannelActor:
         """Store and announce the end of a message that was taken out of the mailbox before it began."""
         self._visitors += 1
         try:
-            await self._loaded.wait()
-            await self._endings.end_unstarted(self._owned(), entry, outcome)
+            claim = await self._endings.persist(self._load)
+            await self._endings.end_unstarted(claim, entry, outcome)
         finally:
             self._visitors -= 1
 
@@ -167,12 +175,15 @@ class ChannelActor:
             self._last_loaded = entries[-1].message.sequence
         self.mailbox.restore(entries, backlog)
 
-    async def _load(self) -> None:
-        if self._claim is None:
-            self._claim = await self.services.store.claim(self.channel)
-            self.session.snapshot = await self.services.store.snapshot(self.channel)
-            self.mailbox.resize(self.session.settings.mailbox_size)
-            self._loaded.set()
+    async def _load(self) -> Claim:
+        """Claim the channel and read its session, once: the first who needs them does."""
+        async with self._loading:
+            if self._claim is None:
+                claim = await self.services.store.claim(self.channel)
+                self.session.snapshot = await self.services.store.snapshot(self.channel)
+                self.mailbox.resize(self.session.settings.mailbox_size)
+                self._claim = claim
+            return self._claim
 
     async def _next(self) -> Entry | None:
         """Wait for a message and for the gate; None when the channel was idle for long or the engine drains."""

@@ -62,8 +62,11 @@ class AuditLog:
 
     @property
     def problem(self) -> str | None:
-        """Why records cannot be written now; after closing, also how many were not. None when all is well."""
-        return self._writer.problem
+        """Why records cannot be written now, or else what is lost for good because it could not be made into one.
+
+        After closing, also how many were not written. None when all is well.
+        """
+        return self._writer.problem or self._writer.unmade
 
     def record(self, event: str, /, **fields: Any) -> None:
         """Add a record; it is written soon, and in order.
@@ -101,7 +104,7 @@ class AuditLog:
 
         if not self._writer.wait_with(Waiter(sync, tell)):
             await trio.lowlevel.checkpoint()
-            return self.problem is None
+            return self._writer.problem is None
         with trio.move_on_after(timeout):
             await done.wait()
         return results == [True]
@@ -145,7 +148,8 @@ def open_audit(
         clock: Gives aware times; called in two threads.
         content: Whether texts are written, for ``text_fields``.
         known_head: A head that was kept elsewhere.
-        mask: Replaces secret values in a field's text; called in the log's thread.
+        mask: Replaces secret values in a field's text; called in the log's thread. A record for which it raises is
+            lost, and counted in the log and in ``AuditLog.problem``.
         write: As ``os.write``.
         queue_bytes: How much may wait to be written before records are dropped and counted.
         retry_delay: Seconds between attempts to write to a disk that took nothing.
@@ -161,6 +165,7 @@ def open_audit(
         os.close(fd)
         raise
     begun = known_head if known_head is not None and tail.empty else None
+    unmasked = recorder(run_id, None)
     writer = Writer(
         fd=fd,
         head=begun or tail.head,
@@ -170,7 +175,7 @@ def open_audit(
         retry=retry_delay,
         write=write,
         render=recorder(run_id, mask).render,
-        lost_step=lambda records, problem: Step(clock(), LOST, {"records": records, "problem": problem}),
+        lost=lambda records, problem: unmasked.render(Step(clock(), LOST, {"records": records, "problem": problem})),
     )
     log = AuditLog(clock, writer, content)
     _record_opening(log, tail, known_head)

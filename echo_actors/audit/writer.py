@@ -59,6 +59,7 @@ class Writer:
     Attributes:
         head: The last record that is in the file.
         problem: Why nothing can be written now; None when it can.
+        unmade: How many records could not be made, and why the last could not; None when all could.
     """
 
     _fd: int
@@ -69,8 +70,10 @@ class Writer:
     _retry: float
     _write: Callable[[int, bytes | memoryview], int]
     _render: Callable[[Step], bytes]
-    _lost_step: Callable[[int, str], Step]
+    _lost: Callable[[int, str], bytes]
     problem: str | None = None
+    unmade: str | None = attrs.field(default=None, init=False)
+    _unmade: int = attrs.field(default=0, init=False)
     _wake: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     _queue: _Batch = attrs.field(factory=_Batch, init=False)
     _closing: bool = attrs.field(default=False, init=False)
@@ -156,11 +159,12 @@ class Writer:
 
     def _append(self, batch: _Batch) -> bool:
         """Write a batch, however long that takes; False when the log was closed and it still cannot be written."""
+        records = [self._made(step) for step in batch.steps]
         if batch.lost:
-            batch.steps.append(self._lost_step(batch.lost, batch.cause))
+            records.append(self._lost(batch.lost, batch.cause))
         chain, lines = self._chain, []
-        for step in batch.steps:
-            line, chain = link(chain, self._render(step))
+        for record in records:
+            line, chain = link(chain, record)
             lines.append(line + b"\n")
         data = memoryview(self._unfinished + b"".join(lines)) if lines else memoryview(b"")
         while data:
@@ -179,6 +183,17 @@ class Writer:
             self._unfinished, self.problem = b"", None
             self._chain = self.head = chain
         return True
+
+    def _made(self, step: Step) -> bytes:
+        """Make a record; one that cannot be made is lost, and the thread goes on."""
+        try:
+            return self._render(step)
+        except Exception as error:  # noqa: BLE001 - a mask is somebody else's
+            self._unmade += 1
+            # The error's own text may hold what the mask was to hide.
+            cause = f"{step.event} could not be made into a record: {type(error).__name__}"
+            self.unmade = f"{self._unmade} audit records are lost, the last because {cause}"
+            return self._lost(1, cause)
 
     def _give_up(self, unwritten: int) -> None:
         # A line that was begun stays: the next opening records it, as it does after a crash.

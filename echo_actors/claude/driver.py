@@ -120,6 +120,25 @@ class SessionLost(CLIFailed):
     """The session to be resumed is not there any more, or cannot be used."""
 
 
+@attrs.frozen(kw_only=True)
+class Processes:
+    """What a driver has running at this moment; nothing for a driver without processes.
+
+    Attributes:
+        residents: Processes that are up and belong to a channel, in a turn or idle.
+        spares: Those that are up and wait for a channel.
+        starting: Those that are not up yet, or still wait for room to start.
+        ending: Those that are on their way out.
+        memory: The private bytes that residents, spares and their tools had when they were last measured; 0 before.
+    """
+
+    residents: int = 0
+    spares: int = 0
+    starting: int = 0
+    ending: int = 0
+    memory: int = 0
+
+
 class Driver(Protocol):
     """Runs turns, one at a time per channel."""
 
@@ -139,6 +158,9 @@ class Driver(Protocol):
 
     def is_warm(self, channel: str) -> bool:
         """Whether the channel has a process that is ready for a turn, or in one."""
+
+    def processes(self) -> Processes:
+        """What runs at this moment, for an operator."""
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run one turn to its end.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from echo_actors.claude.driver import Launch, Phase, SessionRequest, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import Launch, Phase, Processes, SessionRequest, TurnListener, TurnRequest, TurnResult
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
@@ -180,6 +180,10 @@ class Residency:
             await self.roster.let_go(resident, reason)
 
     # -- what an operator sees
+
+    def processes(self) -> Processes:
+        """What runs at this moment; see ``Driver``."""
+        return attrs.evolve(self.roster.processes(), memory=self.memory.total)
 
     @property
     def residents(self) -> dict[str, int]:

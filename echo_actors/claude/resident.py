@@ -140,6 +140,11 @@ class Resident:
         return limit is None or self.machine.meter.spent <= SPENT_SHARE * limit
 
     @property
+    def up(self) -> bool:
+        """Whether its start is over: it has said something, and has not ended."""
+        return self.usable and self._spoke
+
+    @property
     def spare(self) -> bool:
         """Whether it waits for a channel."""
         return not self.channel

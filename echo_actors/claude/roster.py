@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Launch
+from echo_actors.claude.driver import Launch, Processes
 from echo_actors.claude.process import CLIProcess
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.resident import Resident
@@ -27,7 +27,7 @@ class Roster:
         patience: Seconds of idleness after which a process ends; infinite keeps it.
         nursery: Where those that hibernate are ended.
         spares: Those that wait for a channel, and one that is being started, the oldest first.
-        spare_start: The start of that one; cancelled when somebody else needs its place.
+        spare_start: The start of that one, until it is up or has given way; cancelled when somebody needs its place.
         on_change: Called when there may be room that was not there before, or a process has died.
     """
 
@@ -42,7 +42,6 @@ class Roster:
     _ending: dict[str, set[CLIProcess]] = attrs.field(factory=dict, init=False)
     _places: trio.CapacityLimiter = attrs.field(init=False)
     _placed: set[Resident] = attrs.field(factory=set, init=False)
-    _waiting: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the places."""
@@ -59,6 +58,16 @@ class Roster:
     def everyone(self) -> list[Resident]:
         """All residents, spares among them, but none that is on its way out."""
         return [*self.spares, *self._residents.values()]
+
+    def processes(self) -> Processes:
+        """How many there are of each kind; what they have of memory is not known here."""
+        up = [each for each in self.everyone() if each.up]
+        return Processes(
+            residents=sum(not each.spare for each in up),
+            spares=sum(each.spare for each in up),
+            starting=sum(not each.up and each.failure is None for each in self.everyone()),
+            ending=sum(map(len, self._ending.values())),
+        )
 
     def watched(self) -> Iterator[tuple[Identity, Callable[[], None]]]:
         """The processes of running turns, and who is told when one shows life."""
@@ -80,12 +89,8 @@ class Roster:
         """
         self._residents[resident.channel] = resident
         if not self.has_free_place():
-            self._free_one()
-        self._waiting += 1
-        try:
-            await self._places.acquire_on_behalf_of(resident)
-        finally:
-            self._waiting -= 1
+            self._free(self._waiting + 1)
+        await self._places.acquire_on_behalf_of(resident)
         self._placed.add(resident)
 
     def admit_spare(self, spare: Resident, start: trio.CancelScope) -> bool:
@@ -118,12 +123,12 @@ class Roster:
         self.on_change()
 
     def has_free_place(self) -> bool:
-        """Whether there is a place that nobody waits for."""
-        return self._places.available_tokens > 0 and not self._waiting
+        """Whether there is a place that nobody waits for: who waits is given one as soon as it is free."""
+        return self._places.available_tokens > 0
 
     def can_make_room(self) -> bool:
         """Whether a place is free, or would be if a spare or an idle resident went."""
-        return self.has_free_place() or bool(self.dispensable()) or self.spare_start is not None
+        return self.has_free_place() or bool(self.dispensable()) or self._spare_starts
 
     # -- going
 
@@ -146,9 +151,9 @@ class Roster:
             self.nursery.start_soon(self._end, resident, reason)
 
     def make_room(self) -> None:
-        """Let one go if somebody waits for a place."""
-        if self._waiting:
-            self._free_one()
+        """Let as many go as wait for a place, and no more."""
+        if waiting := self._waiting:
+            self._free(waiting)
 
     async def hibernate_idle(self) -> None:
         """End processes that were idle for long, or died; never returns."""
@@ -169,18 +174,31 @@ class Roster:
 
     def stop_spare_start(self) -> bool:
         """Let the start of a spare give way to somebody who needs what it takes; False when there is none."""
-        if self.spare_start is None:
+        if self.spare_start is None or not self._spare_starts:
             return False
         self.spare_start.cancel()
-        self.spare_start = None
         return True
 
-    def _free_one(self) -> None:
-        if self.stop_spare_start():
-            return
-        first = next(iter(self.dispensable()), None)
-        if first is not None:
-            self.hibernate(first, "hibernated: another channel needs the room")
+    @property
+    def _spare_starts(self) -> bool:
+        return self.spare_start is not None and not self.spare_start.cancel_called
+
+    @property
+    def _waiting(self) -> int:
+        """Who waits for a place, but not who was given one and has not run since: nobody need go for that one."""
+        return self._places.statistics().tasks_waiting
+
+    def _free(self, wanted: int) -> None:
+        """Let some go until so many places are about to be free; those of the ones that go anyway count."""
+        yielding = self.spare_start is not None and not self._spare_starts
+        lacking = wanted - yielding - sum(each.muted for each in self._placed)
+        if lacking > 0 and self.stop_spare_start():
+            lacking -= 1
+        if lacking > 0:
+            # One that died by itself has no place to give.
+            idle = [each for each in self.dispensable() if each in self._placed]
+            for each in idle[:lacking]:
+                self.hibernate(each, "hibernated: another channel needs the room")
 
     async def _end(self, resident: Resident, reason: str, *, hurry: bool = False) -> None:
         if resident.process is None:

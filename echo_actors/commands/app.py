@@ -24,8 +24,8 @@ from echo_actors.commands.signals import Ending, run
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, those of the process by default; return the exit code."""
-    _prepare_streams()
     try:
+        _prepare_streams()
         code = _run(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

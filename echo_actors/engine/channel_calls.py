@@ -33,6 +33,11 @@ class ChannelCalls(Calls):
         """Forget the channel's conversation once its running turn has ended; False when there is none.
 
         Messages that wait run in the new session.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The store did not give the channel's session, or did not take that it is cleared.
+            EngineClosed: The engine drains, or began to before the channel was cleared.
         """
         actor = self._supervisor.actor(check_channel(channel))
         async with actor.between_turns() as claim:
@@ -68,6 +73,9 @@ class ChannelCalls(Calls):
 
         Raises:
             SettingsError: The model is none of the setting ``models``.
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The store did not give the channel's session, or did not take the choice.
+            EngineClosed: The engine drains, or began to before the model was chosen.
         """
         await self._configure(channel, {"model": model}, f"model set to {model}")
         self._services.record("operator.set_model", channel=channel, model=model)

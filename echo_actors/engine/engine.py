@@ -26,7 +26,7 @@ class Engine(MessageCalls, ChannelCalls):
 
     def status(self) -> EngineStatus:
         """What the engine is doing at this moment."""
-        supervisor = self._supervisor
+        supervisor, processes = self._supervisor, self._services.driver.processes()
         return EngineStatus(
             run_id=self._services.hub.run_id,
             closing=supervisor.closing,
@@ -34,6 +34,11 @@ class Engine(MessageCalls, ChannelCalls):
             running_turns=self._services.turn_slots.held,
             waiting_for_slot=self._services.turn_slots.waiting,
             queued_messages=sum(actor.mailbox.depth for actor in supervisor.actors.values()),
+            residents=processes.residents,
+            spares=processes.spares,
+            starting=processes.starting,
+            ending=processes.ending,
+            resident_memory=processes.memory,
             subscribers=self._services.hub.subscriptions,
             suspended=dict(supervisor.suspended),
             gate=self._services.gate.state.reason,

@@ -16,10 +16,16 @@ class EngineStatus:
         running_turns: Turns that hold a slot.
         waiting_for_slot: Channels that wait for one.
         queued_messages: Messages waiting in mailboxes.
+        residents: CLI processes that are up and belong to a channel, in a turn or idle.
+        spares: Those that are up and wait for a channel.
+        starting: Those that are not up yet, or still wait for room to start.
+        ending: Those that are on their way out.
+        resident_memory: The private bytes that residents, spares and their tools had when they were last measured, a
+            few seconds ago; 0 before that.
         subscribers: Open subscriptions.
         suspended: Channels that take nothing, and why.
         gate: Why no turn may start now; empty when turns may.
-        audit_problem: Why audit records cannot be written now.
+        audit_problem: Why audit records cannot be written now, or what is lost for good because it could not be made.
     """
 
     run_id: str
@@ -28,6 +34,11 @@ class EngineStatus:
     running_turns: int
     waiting_for_slot: int
     queued_messages: int
+    residents: int
+    spares: int
+    starting: int
+    ending: int
+    resident_memory: int
     subscribers: int
     suspended: dict[str, str]
     gate: str

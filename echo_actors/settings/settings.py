@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import psutil
 
 from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy, SessionConflict, Trust
 from echo_actors.settings.checks import amount, permission_mode, price, share
 from echo_actors.settings.forms import from_text, nearest, setting
+from echo_actors.settings.machine import usable_memory
 from echo_actors.settings.options import ChannelOptions, Policy
 from echo_actors.settings.tools import DEFAULT_TOOLS
 
@@ -68,7 +68,7 @@ class Settings:
     turn_slots: int = setting(32, "How many turns may run at once.")
     max_residents: int = setting(32, "How many CLI processes there may be; fewer than turn slots limit the turns too.")
     max_resident_memory: int = setting(
-        attrs.Factory(lambda: psutil.virtual_memory().total // 2),
+        attrs.Factory(lambda: usable_memory() // 2),
         "How many bytes of private memory CLI processes and their tools may have before idle ones hibernate.",
     )
     recycle_above: int = setting(

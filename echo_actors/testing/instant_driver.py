@@ -23,7 +23,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
-from echo_actors.claude.driver import Launch, Phase, SessionRequest, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import Launch, Phase, Processes, SessionRequest, TurnListener, TurnRequest, TurnResult
 from echo_actors.events import BlockFinished
 from echo_actors.models import Block, Spent, Usage
 
@@ -96,6 +96,10 @@ class InstantDriver:
     def is_warm(self, channel: str) -> bool:  # noqa: ARG002 - as above
         """Always: there is no process to wait for."""
         return True
+
+    def processes(self) -> Processes:
+        """None."""
+        return Processes()
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Give the request's answer, with an event for each of its blocks.

@@ -13,7 +13,16 @@ from typing import Literal
 import attrs
 import trio
 
-from echo_actors.claude.driver import Launch, Phase, SessionLost, SessionRequest, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import (
+    Launch,
+    Phase,
+    Processes,
+    SessionLost,
+    SessionRequest,
+    TurnListener,
+    TurnRequest,
+    TurnResult,
+)
 from echo_actors.errors import CLIFailed
 from echo_actors.models import Block, Spent, Usage
 
@@ -103,6 +112,10 @@ class PuppetDriver:
     def is_warm(self, channel: str) -> bool:  # noqa: ARG002 - as above
         """Always: there is no process to wait for."""
         return True
+
+    def processes(self) -> Processes:
+        """None."""
+        return Processes()
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run until a decision has come.
