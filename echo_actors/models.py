@@ -176,12 +176,15 @@ class Reply:
     Attributes:
         text: The assistant's text blocks, stripped, joined by a blank line.
         turn_id: Common to all messages that one turn answered.
+        structured_output: What the model gave by the setting ``json_schema``; None where there is none, or it gave
+            nothing by it.
         cost_usd: The cost of the turn, not of the session.
         context_tokens: The size of the conversation as the model last saw it.
     """
 
     text: str
     blocks: tuple[Block, ...] = ()
+    structured_output: dict[str, Any] | None = None
     session_id: str
     turn_id: str
     model: str = ""

@@ -310,3 +310,16 @@ async def test_the_costs_of_a_stray_result_are_not_lost(tmp_path: Path) -> None:
         snapshot = await engine.session("c")
     assert snapshot is not None
     assert round(snapshot.total_cost_usd, 9) == 0.0016
+
+
+async def test_a_process_that_refuses_to_change_is_replaced_by_one_that_starts_as_wanted(tmp_path: Path) -> None:
+    """The message is run once, in the same session."""
+    settings = scripted_settings(tmp_path, variables=once(tmp_path, "refuse-changes"))
+    async with scripted_engine(settings) as engine:
+        before = await engine.ask("c", "one")
+        await engine.configure("c", model="opus", permission_mode="plan")
+        after = await engine.ask("c", "two")
+        assert (await engine.ask("c", "three")).session_id == after.session_id == before.session_id
+    assert after.model == "claude-opus-5-5"
+    assert asked(tmp_path) == ["one", "two", "three"]
+    assert [each["resumed"] for each in audit_records(settings, "process.spawned")] == [False, True]

@@ -119,10 +119,8 @@ def test_changes_that_cannot_be_meant_change_nothing() -> None:
     """All or nothing."""
     wrong: dict[str, Any] = {"mailbox_size": 3, "modle": "opus"}
     with pytest.raises(SettingsError, match="modle"):
-        changed(Settings(), NO_OPTIONS, wrong)  # type: ignore[arg-type]  # as one who does not check types
-    with pytest.raises(SettingsError, match="opos"):
-        changed(Settings(), NO_OPTIONS, {"policies": {Trust.MEMBER: Policy(model="opos")}})
-    assert changed(Settings(), ChannelOptions(mailbox_size=3), {"mailbox_size": None}) == NO_OPTIONS
+        changed(NO_OPTIONS, wrong)  # type: ignore[arg-type]  # as one who does not check types
+    assert changed(ChannelOptions(mailbox_size=3), {"mailbox_size": None}) == NO_OPTIONS
 
 
 def test_a_snapshot_of_the_first_format_keeps_its_model_as_the_channels_choice() -> None:
@@ -270,6 +268,40 @@ async def test_options_that_cannot_be_used_are_refused_before_anything_is_kept(t
             await engine.configure("c", working_dir=missing, mailbox_size=3)
         with pytest.raises(InvalidMessage):
             await engine.configure("", mailbox_size=3)
+        with pytest.raises(SettingsError, match="opos"):
+            await engine.configure("c", mailbox_size=3, policies={Trust.MEMBER: Policy(model="opos")})
+        with pytest.raises(SettingsError, match="agents: a needs prompt"):
+            await engine.configure("c", mailbox_size=3, agents={"a": {"description": "d"}})
         assert await engine.options("c") == NO_OPTIONS
     with pytest.raises(EngineClosed):
         await engine.configure("c", mailbox_size=3)
+
+
+async def test_a_model_that_may_not_be_chosen_any_more_stays_where_it_was_chosen(tmp_path: Path) -> None:
+    """The settings changed; the channel goes on, as do its policies."""
+    driver = InstantDriver()
+    async with opened(plain_settings(tmp_path, models=("sonnet", "mine")), driver=driver) as engine:
+        policies = {Trust.OWNER: Policy(model="mine")}
+        await engine.configure("c", model="mine", fallback_model="mine", policies=policies)
+    async with opened(plain_settings(tmp_path), driver=driver) as engine:
+        await engine.ask("c", "one")
+        await engine.ask("c", "two", trust=Trust.OWNER)
+        with pytest.raises(SettingsError, match="mine"):
+            await engine.configure("c", model="mine")
+        await engine.configure("c", model=None)
+        await engine.ask("c", "three")
+    assert [each.launch.model for each in driver.requests] == ["mine", "mine", "sonnet"]
+
+
+def test_bans_add_up_and_all_else_is_as_the_policy_says() -> None:
+    """A policy may give its level more than the level above has, but for what is banned in the channel."""
+    settings = Settings(
+        allowed_tools=("Read",),
+        disallowed_tools=("Bash",),
+        policies={Trust.MEMBER: Policy(allowed_tools=("Write", "Bash"), disallowed_tools=("WebFetch",))},
+    )
+    member = for_trust(settings, Trust.MEMBER)
+    assert (member.tools, member.disallowed_tools) == (("Write", "Bash"), ("Bash", "WebFetch"))
+    assert for_trust(settings, Trust.OWNER) is settings
+    assert for_trust(settings, Trust.EXTERNAL).available_tools == ()
+    assert for_trust(settings, Trust.EXTERNAL).mcp_servers == {}

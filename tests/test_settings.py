@@ -24,6 +24,17 @@ TABLES: dict[str, Any] = {
     "permission_mode": "plan",
     "budget_warning_share": 0.5,
     **{name: 2.5 for name in FIELDS if name.endswith("_usd")},
+    "available_tools": ("Read",),
+    "mcp_servers": {"t": {"command": "server"}},
+    "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]},
+    "agents": {"reviewer": {"description": "d", "prompt": "p"}},
+    "json_schema": {"type": "object"},
+    "cli_settings": {"permissions": {"deny": ["Bash"]}},
+    "max_turns": 3,
+    "effort": "low",
+    "fallback_model": "haiku",
+    "setting_sources": ("user",),
+    "cli_arguments": ("--betas", "x"),
     "policies": {Trust.EXTERNAL: Policy(model="haiku")},
     "channels": {
         "discord:42": ChannelOptions(mailbox_size=3, policies={Trust.MEMBER: Policy(allowed_tools=("Read",))})

@@ -106,6 +106,14 @@ def test_a_result_ends_the_message_it_names() -> None:
     assert not made.expects(A)
 
 
+@pytest.mark.parametrize(("given", "taken"), [({"a": 1}, {"a": 1}), ({}, {}), (None, None), ("a", None), ([1], None)])
+def test_a_result_has_what_a_schema_asked_for(given: object, taken: object) -> None:
+    """An object; anything else is not what was asked for."""
+    made = machine(A)
+    ended = only_result(feed(made, lifecycle(A, "started"), init(), result(A, structured_output=given)))
+    assert ended.structured_output == taken
+
+
 def test_a_result_that_names_several_ends_them_all_with_one_count() -> None:
     """A steered message is answered by the same result."""
     made = machine(A)

@@ -162,7 +162,7 @@ class ChannelActor:
             self.mailbox.resize(size)
         try:
             async with self.between_turns() as claim:
-                options = changed(self.services.settings, self.session.options, changes)
+                options = changed(self.session.options, changes)
                 with trio.CancelScope(shield=True):
                     await self.session.configure(claim, options, reason)
         finally:

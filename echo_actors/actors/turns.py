@@ -73,6 +73,7 @@ def reply_of(result: TurnResult, turn_id: str) -> Reply:
     return Reply(
         text=result.text,
         blocks=result.blocks,
+        structured_output=result.structured_output,
         session_id=result.session_id,
         turn_id=turn_id,
         model=result.model,

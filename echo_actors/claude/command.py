@@ -5,6 +5,7 @@ Neither a message nor the persona is ever an argument: arguments are public (``p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from echo_actors.claude.driver import Launch
@@ -34,6 +35,7 @@ def command(
     resume: bool,
     fork_of: str | None = None,
     fresh_prompt: bool = False,
+    files: Sequence[Path] = (),
 ) -> tuple[str, ...]:
     """The arguments that start a CLI for a session.
 
@@ -45,6 +47,7 @@ def command(
         fork_of: Begin it as a copy of this session, which stays as it is.
         fresh_prompt: Let a changed persona hold in old sessions too; for CLIs since ``FRESH_PROMPT_SINCE``, others
             end at an option that they do not know.
+        files: Those of the launch, in its order.
     """
     arguments = [str(cli), *_STREAMING, "--model", launch.model, "--permission-mode", launch.permission_mode]
     if fork_of is not None:
@@ -56,8 +59,14 @@ def command(
             arguments += ["--system-prompt-snapshot", "off"]
     if launch.allowed_tools:
         arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
+    if launch.available_tools is not None:
+        arguments += ["--tools", ",".join(launch.available_tools)]
+    if launch.disallowed_tools:
+        arguments += ["--disallowedTools", ",".join(launch.disallowed_tools)]
+    for (option, _), file in zip(launch.files, files, strict=True):
+        arguments += [option, str(file)]
     if launch.partial_messages:
         arguments.append("--include-partial-messages")
     if launch.turn_budget_usd is not None:
         arguments += ["--max-budget-usd", str(launch.turn_budget_usd)]
-    return (*arguments, *launch.extra_arguments)
+    return (*arguments, *launch.options, *launch.extra_arguments)

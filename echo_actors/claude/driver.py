@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
 from echo_actors.errors import CLIFailed
 from echo_actors.events import Event
 from echo_actors.models import Block, Spent
+
+UNLIMITED: Final = "bypassPermissions"
+"""The permission mode that a running CLI refuses to change to (measured with CLI 2.1.331)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +26,10 @@ class Launch:
 
     Attributes:
         turn_budget_usd: What one turn may cost.
+        available_tools: The CLI's own tools that there are; None for all that it has.
+        files: Options that name a file, and what the file has in it: what may hold secrets, or be long.
+        options: Further options.
+        extra_arguments: What the operator adds.
     """
 
     model: str
@@ -32,11 +39,23 @@ class Launch:
     prompt_file: Path | None
     partial_messages: bool = True
     turn_budget_usd: float | None = None
+    available_tools: tuple[str, ...] | None = None
+    disallowed_tools: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] = ()
     extra_arguments: tuple[str, ...] = ()
 
     def serves(self, other: Launch) -> bool:
-        """Whether a process launched like this can run like the other: all but the model is settled at the start."""
-        return attrs.evolve(self, model=other.model) == other
+        """Whether a process launched like this can run like the other, at once or after ``Resident.adapt``.
+
+        All but the model and the permission mode is settled at the start, and so is whether no permission is needed.
+        """
+        if self.permission_mode != other.permission_mode and UNLIMITED in (
+            self.permission_mode,
+            other.permission_mode,
+        ):
+            return False
+        return attrs.evolve(self, model=other.model, permission_mode=other.permission_mode) == other
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +127,7 @@ class TurnResult:
     model: str = ""
     text: str = ""
     blocks: tuple[Block, ...] = ()
+    structured_output: dict[str, Any] | None = None
     spent: Spent = Spent()
     error: str | None = None
     reason: str = ""

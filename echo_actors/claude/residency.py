@@ -17,7 +17,7 @@ from echo_actors.claude.driver import Launch, Phase, Processes, SessionRequest, 
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
-from echo_actors.claude.resident import Resident, Silence
+from echo_actors.claude.resident import Refused, Resident, Silence
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.spares import Spares
@@ -78,7 +78,7 @@ class Residency:
             resident = await self._start(request, lock, Silence(), Resident.initialize)
         resident.listener = Silence()
         try:
-            await self._choose_model(resident, request)
+            await self._adapt(resident, request)
         finally:
             resident.rest(trio.current_time())
         self.roster.make_room()
@@ -102,10 +102,11 @@ class Residency:
         if resident is not None:
             try:
                 return await self._run_on(resident, request, listener)
-            except CLIFailed:
-                if not resident.died_before(request.turn_id):
+            except CLIFailed as error:
+                if not (isinstance(error, Refused) or resident.died_before(request.turn_id)):
                     raise
-                # It died while it was idle, which shows only now, and never began the message: a new one can have it.
+                # It refused to run like this, or died while it was idle, which shows only now. It never began the
+                # message: a new one can have it.
         await self.roster.gone(request.channel)
         lock = await self.ownership.own(request, listener)
 
@@ -119,7 +120,7 @@ class Residency:
     async def _run_on(self, resident: Resident, request: TurnRequest, listener: TurnListener) -> TurnResult:
         resident.listener = listener
         try:
-            await self._choose_model(resident, request)
+            await self._adapt(resident, request)
             if not resident.knows(request.turn_id):
                 resident.write(request.turn_id, self._harmless(request.content))
             if not resident.machine.running:
@@ -138,11 +139,11 @@ class Residency:
             await self.memory.after_turn(resident)
         return result
 
-    async def _choose_model(self, resident: Resident, request: SessionRequest) -> None:
-        if resident.launch.model != request.launch.model:
+    async def _adapt(self, resident: Resident, request: SessionRequest) -> None:
+        if resident.launch != request.launch:
             if resident.listener is not None:
                 resident.listener.on_phase(Phase.STARTING)
-            await resident.set_model(request.launch.model)
+            await resident.adapt(request.launch)
 
     def interrupt(self, channel: str) -> None:
         """Ask the channel's running turn to end; see ``Driver``."""
@@ -166,11 +167,17 @@ class Residency:
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer that the transcript has to a request; see ``Driver``."""
         transcript = self.spawner.transcript(request)
+        if not transcript.exists():
+            transcript = transcript.elsewhere() or transcript
         recorded = await trio.to_thread.run_sync(transcript.reply_to, request.turn_id)
         if recorded is None or not recorded.finished or not recorded.text:
             return None
         return TurnResult(
-            uuids=(request.turn_id,), session_id=request.session_id, text=recorded.text, blocks=recorded.blocks
+            uuids=(request.turn_id,),
+            session_id=request.session_id,
+            text=recorded.text,
+            blocks=recorded.blocks,
+            structured_output=recorded.structured_output,
         )
 
     async def retire(self, channel: str, reason: str) -> None:
@@ -199,7 +206,7 @@ class Residency:
             return None
         same_session = resident.machine.session_id == request.session_id
         fits = same_session and resident.launch.serves(request.launch)
-        if resident.usable and fits and resident.affords_a_turn:
+        if resident.usable and fits and resident.machine.meter.affords(request.launch.turn_budget_usd):
             return resident
         await self.roster.let_go(
             resident, "it has spent too much for a turn" if fits else "it does not fit the next turn"
@@ -225,7 +232,8 @@ class Residency:
                 self.roster.stop_spare_start()
             async with self.spawner.starts.hold():
                 listener.on_phase(Phase.STARTING)
-                earlier = request.session_id if self.spawner.resumable(request) else None
+                owned = lock.session_id == request.session_id
+                earlier = request.session_id if self.spawner.resumable(request, owned=owned) else None
                 resident.fresh = earlier is None
                 await self.spawner.spawn(resident, earlier)
                 await greet(resident)

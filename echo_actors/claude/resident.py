@@ -21,11 +21,11 @@ from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
 from echo_actors.events import Event
 
-SPENT_SHARE = 0.25
-"""The share of a turn's budget above which a process takes no further turn: the CLI's limit is one on the process, so
-that a turn has between three quarters and the whole of its budget."""
-
 _SESSION_LOST = "No conversation found with session ID"
+
+
+class Refused(CLIFailed):
+    """A running CLI cannot be changed as it was asked to; one that is started like that may be."""
 
 
 @attrs.define(eq=False)
@@ -58,7 +58,7 @@ class Resident:
 
     Attributes:
         channel: Whose it is; empty while it is a spare.
-        launch: How it was started; its model follows ``set_model``.
+        launch: How it runs; what can be changed follows ``adapt``.
         listener: Of the running turn, or ``Silence`` while it is got ready; None when it is idle.
         last_used: When its last turn ended, on trio's clock.
         failure: Why it can be used no more.
@@ -134,12 +134,6 @@ class Resident:
         return self.failure is None and self.process is not None and not self.process.ending
 
     @property
-    def affords_a_turn(self) -> bool:
-        """Whether enough is left of what the CLI lets its process spend, over all turns in it."""
-        limit = self.launch.turn_budget_usd
-        return limit is None or self.machine.meter.spent <= SPENT_SHARE * limit
-
-    @property
     def up(self) -> bool:
         """Whether its start is over: it has said something, and has not ended."""
         return self.usable and self._spoke
@@ -211,16 +205,23 @@ class Resident:
         self._results = {other: each for other, each in self._results.items() if each is not result}
         return result
 
-    async def set_model(self, model: str) -> None:
-        """Let the next turn use another model.
+    async def adapt(self, launch: Launch) -> None:
+        """Let the next turn run like this, as far as a running CLI can be changed.
 
         Raises:
-            CLIFailed: The CLI refused, or ended.
+            Refused: The CLI goes on as it was.
+            CLIFailed: The CLI ended.
         """
-        response = await self._answer(self._ask("set_model", model=model))
+        if self.launch.model != launch.model:
+            await self._set("set_model", model=launch.model)
+        if self.launch.permission_mode != launch.permission_mode:
+            await self._set("set_permission_mode", mode=launch.permission_mode)
+        self.launch = launch
+
+    async def _set(self, subtype: str, **fields: str) -> None:
+        response = await self._answer(self._ask(subtype, **fields))
         if response.get("subtype") != "success":
-            raise CLIFailed(f"the CLI refused the model {model!r}: {response.get('error')}")
-        self.launch = attrs.evolve(self.launch, model=model)
+            raise Refused(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""

@@ -217,6 +217,7 @@ class TurnMachine:
             model=self.model,
             text=text,
             blocks=blocks,
+            structured_output=given if isinstance(given := frame.get("structured_output"), dict) else None,
             spent=spent,
             error=error,
             reason=reason,

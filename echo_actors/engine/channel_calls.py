@@ -119,8 +119,9 @@ class ChannelCalls(Calls):
         return account.spending(limits, moment)
 
     async def _configure(self, channel: str, changes: OptionChanges, reason: str) -> ChannelOptions:
-        checked = changed(self.settings, NO_OPTIONS, changes)
-        directory = checked.working_dir
+        given = changed(NO_OPTIONS, changes)
+        self.settings.check_options(given)
+        directory = given.working_dir
         if directory is not None and not await trio.Path(directory).is_dir():
             raise SettingsError(f"working_dir: {directory} is not a directory.", "working_dir")
         return await self._supervisor.actor(check_channel(channel)).configure(changes, reason)

@@ -27,11 +27,21 @@ from echo_actors.claude.launching import launch_for
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
+from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
 from echo_actors.errors import StoreError
-from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
+from echo_actors.models import Trust
+from echo_actors.personality import (
+    PROMPT_PREFIX,
+    build_system_prompt,
+    default_personality_dir,
+    prompt_hash,
+    write_prompt_file,
+)
+from echo_actors.safety.private_file import remove_private_files
 from echo_actors.settings import Settings
+from echo_actors.settings.layers import for_trust
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
@@ -77,7 +87,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
         if driver is None:
             # A turn that has its slot shall not wait for a process's place, which is on no clock.
             slots = min(slots, settings.max_residents)
-            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, launch))
+            usual = launch_for(for_trust(settings, Trust.MEMBER), persona.file)
+            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, usual))
         services = Services(
             settings=settings,
             store=store,
@@ -199,10 +210,14 @@ def _first_day() -> date:
 
 
 def _persona(prompt: str, settings: Settings) -> Persona:
+    """Write the system prompt; what runs before this one left in the same place goes: nobody uses it any more."""
+    directory = settings.state_dir / PROMPTS
     try:
-        return Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt))
+        file = write_prompt_file(prompt, directory)
+        remove_private_files(directory, (PROMPT_PREFIX, OPTION_PREFIX), keep=file)
     except OSError as problem:
         raise StoreError(f"the system prompt cannot be written into {settings.state_dir}: {problem}") from problem
+    return Persona(file, prompt_hash(prompt))
 
 
 def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:

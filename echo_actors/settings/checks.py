@@ -1,4 +1,4 @@
-"""What the types of settings do not say: which words the CLI knows, and what its tables have to look like."""
+"""What the types of settings do not say: which words the CLI knows, and what an amount is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from echo_actors.errors import SettingsError
 from echo_actors.settings.forms import nearest
 
 PERMISSION_MODES: Final = ("default", "acceptEdits", "auto", "bypassPermissions", "dontAsk", "manual", "plan")
+EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+SOURCES: Final = ("user", "project", "local")
 
 
 def one_of(name: str, value: str, valid: Iterable[str]) -> None:
@@ -22,6 +24,17 @@ def one_of(name: str, value: str, valid: Iterable[str]) -> None:
 def permission_mode(name: str, value: str) -> None:
     """Check a permission mode of the CLI."""
     one_of(name, value, PERMISSION_MODES)
+
+
+def effort(name: str, value: str) -> None:
+    """Check how hard a model is to think."""
+    one_of(name, value, EFFORTS)
+
+
+def setting_sources(name: str, value: Iterable[str]) -> None:
+    """Check which of the CLI's own settings hold."""
+    for each in value:
+        one_of(name, each, SOURCES)
 
 
 def amount(name: str, value: float) -> None:

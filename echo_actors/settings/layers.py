@@ -9,11 +9,11 @@ import attrs
 
 from echo_actors.models import Trust
 from echo_actors.settings.forms import checked_names
-from echo_actors.settings.options import NO_OPTIONS, ChannelOptions, OptionChanges, Policy
+from echo_actors.settings.options import NO_OPTIONS, ChannelOptions, OptionChanges, Policy, models_of
 from echo_actors.settings.settings import Settings
 
 SAFE: Final[Mapping[Trust, Policy]] = {
-    Trust.EXTERNAL: Policy(permission_mode="default", allowed_tools=()),
+    Trust.EXTERNAL: Policy(permission_mode="default", available_tools=(), allowed_tools=(), mcp_servers={}),
 }
 """What holds for a level of trust as long as nobody says otherwise, field by field: strangers can only talk."""
 
@@ -33,7 +33,8 @@ def in_channel(settings: Settings, channel: str, options: ChannelOptions = NO_OP
     for layer in layers:
         changes |= {name: value for name, value in _given(layer).items() if name in _NAMES}
     policies = _joined((settings.policies, *(each.policies or {} for each in layers)))
-    return attrs.evolve(settings, **changes, policies=policies, channels={}, models=_all_models(settings, changes))
+    changes["policies"] = policies
+    return attrs.evolve(settings, **changes, channels={}, models=_all_models(settings, changes))
 
 
 def for_trust(settings: Settings, trust: Trust) -> Settings:
@@ -42,21 +43,20 @@ def for_trust(settings: Settings, trust: Trust) -> Settings:
     changes = {} if policy is None else _given(policy)
     if not changes:
         return settings
+    changes["disallowed_tools"] = (*settings.disallowed_tools, *changes.get("disallowed_tools", ()))
     if "allowed_tools" in changes:
         # What reaches the private network is for those who have the channel's own tools.
         changes["private_network"] = ""
     return attrs.evolve(settings, **changes, models=_all_models(settings, changes))
 
 
-def changed(settings: Settings, options: ChannelOptions, changes: OptionChanges) -> ChannelOptions:
+def changed(options: ChannelOptions, changes: OptionChanges) -> ChannelOptions:
     """A channel's options with changes.
 
     Raises:
         SettingsError: An option is unknown or cannot be used; nothing has changed then.
     """
     after: ChannelOptions = attrs.evolve(options, **checked_names(ChannelOptions, dict(changes)))
-    for model in (after.model, *(policy.model for policy in (after.policies or {}).values())):
-        settings.check_model(model or settings.model)
     return after
 
 
@@ -76,6 +76,6 @@ def _joined(layers: Iterable[Mapping[Trust, Policy]]) -> dict[Trust, Policy]:
 
 
 def _all_models(settings: Settings, changes: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models that may be chosen, with one that might be chosen when the channel chose it."""
-    model = changes.get("model", settings.model)
-    return settings.models if model in settings.models else (*settings.models, model)
+    """The models that may be chosen, with those that might be chosen when the channel chose them."""
+    chosen = (changes.get("model"), changes.get("fallback_model"), *models_of(changes.get("policies", {})))
+    return tuple(dict.fromkeys((*settings.models, *(model for model in chosen if model is not None))))

@@ -16,10 +16,12 @@ import attrs
 
 from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy, SessionConflict, Trust
-from echo_actors.settings.checks import amount, permission_mode, price, share
+from echo_actors.settings.arguments import cli_arguments
+from echo_actors.settings.checks import amount, effort, permission_mode, price, setting_sources, share
 from echo_actors.settings.forms import from_text, nearest, setting
 from echo_actors.settings.machine import usable_memory
-from echo_actors.settings.options import ChannelOptions, Policy
+from echo_actors.settings.options import ChannelOptions, Policy, models_of
+from echo_actors.settings.tables import agents, cli_settings, hooks, json_schema, mcp_servers
 from echo_actors.settings.tools import DEFAULT_TOOLS
 
 PREFIX = "ECHO_ACTORS_"
@@ -41,6 +43,10 @@ class Settings:
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")
     working_dir: Path = setting(Path(), "The directory that the CLI and its tools run in.")
     allowed_tools: tuple[str, ...] = setting(DEFAULT_TOOLS, "Tools that may be used without asking.")
+    available_tools: tuple[str, ...] | None = setting(
+        None, "The CLI's own tools that there are at all; [] for none, else all that it has."
+    )
+    disallowed_tools: tuple[str, ...] = setting((), "Tools that may not be used, whatever else is said.")
     private_network: str = setting(
         "", "An address, or the beginning of one, that tools may also reach by ssh, scp and rsync."
     )
@@ -51,6 +57,25 @@ class Settings:
     channels: dict[str, ChannelOptions] = setting(
         attrs.Factory(dict), "Options that channels have of their own; what was set live goes before them."
     )
+    mcp_servers: dict[str, Any] | None = setting(
+        None, "MCP servers by name, and no others; {} for none, else those that the CLI knows.", mcp_servers
+    )
+    hooks: dict[str, Any] = setting(attrs.Factory(dict), "Hooks by event, as in the CLI's settings.", hooks)
+    agents: dict[str, Any] = setting(attrs.Factory(dict), "Agents that the model may call, by name.", agents)
+    json_schema: dict[str, Any] | None = setting(
+        None, "The JSON Schema of what replies then have as `structured_output`.", json_schema
+    )
+    append_system_prompt: str = setting("", "Text after the persona in the system prompt.")
+    add_dirs: tuple[str, ...] = setting((), "Directories that tools may use besides the working directory.")
+    max_turns: int | None = setting(None, "How many requests to the model one message may lead to.")
+    effort: str | None = setting(None, "How hard the model thinks: low, medium, high, xhigh or max.", effort)
+    fallback_model: str | None = setting(None, "The model for when the other is overloaded; one of `models`.")
+    cli_settings: dict[str, Any] = setting(
+        attrs.Factory(dict), "More of the CLI's own settings, but hooks.", cli_settings
+    )
+    setting_sources: tuple[str, ...] | None = setting(
+        None, "Which of the CLI's own settings hold: user, project, local; [] for none, else all.", setting_sources
+    )
     environment: dict[str, str] = setting(
         attrs.Factory(dict), "Variables for the CLI besides those that the allowlist passes on."
     )
@@ -58,7 +83,7 @@ class Settings:
     scrub_tool_environment: bool = setting(
         default=False, doc="Hide credentials from the CLI's own tools; the CLI then needs bubblewrap."
     )
-    cli_arguments: tuple[str, ...] = setting((), "Further arguments for the CLI, as they are.")
+    cli_arguments: tuple[str, ...] = setting((), "Further arguments for the CLI, as they are.", cli_arguments)
     warm: bool = setting(default=True, doc="Keep one CLI process per channel in use; else one per message.")
     session_conflict: SessionConflict = setting(
         SessionConflict.WAIT, "What a turn does whose session another engine, a terminal or another program has open."
@@ -117,31 +142,37 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         """Check what types alone do not say."""
-        self.check_model(self.model)
-        for policies in (self.policies, *(each.policies or {} for each in self.channels.values())):
-            for policy in policies.values():
-                self.check_model(policy.model or self.model)
+        for model in (self.model, self.fallback_model, *models_of(self.policies)):
+            self.check_model(model)
         for options in self.channels.values():
-            self.check_model(options.model or self.model)
+            self.check_options(options)
         if not re.fullmatch(r"[\w.:-]*", self.private_network):
             raise SettingsError(
                 f"private_network must be an address or the beginning of one, not {self.private_network!r}.",
                 "private_network",
             )
 
-    def check_model(self, model: str) -> str:
-        """Give the model back if it may be chosen.
+    def check_model(self, model: str | None) -> None:
+        """Check that a model, if it is one, may be chosen.
 
         Raises:
             SettingsError: It may not; the text lists those that may.
         """
-        if model not in self.models:
+        if model is not None and model not in self.models:
             raise SettingsError(
                 f"Unknown model {model!r}; valid ones are {', '.join(self.models)}.",
                 "model",
                 nearest(model, self.models),
             )
-        return model
+
+    def check_options(self, options: ChannelOptions) -> None:
+        """Check that a channel may have these options.
+
+        Raises:
+            SettingsError: One of their models may not be chosen.
+        """
+        for model in (options.model, options.fallback_model, *models_of(options.policies or {})):
+            self.check_model(model)
 
     @property
     def tools(self) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ Environment:
 * ``SCRIPTED_CLI_ASKED``: a file that gets one JSON line ``{uuid, text, session_id, pid}`` per message really run.
 * ``SCRIPTED_CLI_FAULT``: ``slow-start S``; ``exit-at-start N TEXT`` (TEXT on standard error); ``not-reading``;
   ``die-before-init`` (SIGKILL after the lifecycle started); ``no-init``; ``bare-replay`` (a repeated uuid gets its
-  replay without a lifecycle); or directives, ``[[die]]``, which are added to the first message of the process.
+  replay without a lifecycle); ``refuse-changes`` (of model and permission mode); or directives, ``[[die]]``, which are
+  added to the first message of the process.
 * ``SCRIPTED_CLI_FAULT_ONCE``: a file; the fault happens only if it does not exist, and creates it.
 """
 

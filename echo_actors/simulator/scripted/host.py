@@ -133,7 +133,7 @@ class Host:
             "set_permission_mode": self._set_permission_mode,
             "get_context_usage": self._context_usage,
         }.get(subtype)
-        if answer is None:
+        if answer is None or (stage.fault.name == "refuse-changes" and subtype.startswith("set_")):
             stage.emit(frames.control_error(request_id, subtype))
             return
         stage.emit(frames.control_response(request_id, answer(request)))
