@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import audit_records, memory_services, opened, plain_settings, unrecorded
+from support import audit_records, memory_services, opened, plain_settings
 
 from echo_actors import (
     Budget,
@@ -27,6 +27,7 @@ from echo_actors import (
     Engine,
     OutcomeKind,
     SettingsError,
+    StoreFull,
     TurnEnded,
     TurnFailed,
     TurnOverBudget,
@@ -36,10 +37,12 @@ from echo_actors.actors.supervisor import Supervisor
 from echo_actors.admission.budgets import RETENTION, Account, Budgets, Limits, first_day, resets_at
 from echo_actors.claude.driver import TurnRequest, TurnResult
 from echo_actors.events import Event
-from echo_actors.models import Spent
-from echo_actors.state.records import Charge
+from echo_actors.models import Message, Spent
+from echo_actors.state.records import Charge, End, StoredMessage
+from echo_actors.state.sqlite import open_sqlite_store
 from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
 from echo_actors.testing.memory_store import MemoryDisk, MemoryStore
+from echo_actors.testing.store_kit import make_snapshot
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -358,6 +361,22 @@ async def test_an_answer_that_no_store_can_keep_is_paid_for(tmp_path: Path) -> N
         assert (await engine.spending("c")).today_usd == 1.0
 
 
+async def test_what_was_spent_is_forgotten_after_thirteen_months(tmp_path: Path) -> None:
+    """And not before."""
+    settings, now = plain_settings(tmp_path), datetime.now(UTC)
+    kept, old = (now - RETENTION + DAY).date(), (now - RETENTION - DAY).date()
+    async with open_sqlite_store(settings.state_dir, owner="before", now=lambda: now) as store:
+        claim, saved = await store.claim("c"), make_snapshot("c")
+        for day in (old, kept):
+            saved = await store.save(claim, saved, charge(1.0, day))
+    async with opened(settings, driver=InstantDriver()) as engine:
+        store_in_use = engine._services.store
+        while len(await store_in_use.spending("c", since=old)) > 1:  # noqa: ASYNC110 - it tells nobody
+            await trio.sleep(0.01)
+        assert await store_in_use.spending("c", since=old) == {kept: 1.0}
+        assert await store_in_use.spending(None, since=old) == {kept: 1.0}
+
+
 @pytest.mark.parametrize("version", ["2.0.30 (Claude Code)", "who knows"])
 async def test_a_cli_that_cannot_limit_a_turn_is_refused(tmp_path: Path, version: str) -> None:
     """An operator who set a limit shall not learn from the bill that nobody keeps it."""
@@ -383,13 +402,16 @@ class Machine:
     disk: MemoryDisk = attrs.Factory(MemoryDisk)
     now: datetime = NOON
     driver: InstantDriver = attrs.Factory(lambda: InstantDriver(by_its_text))
+    store: type[MemoryStore] = MemoryStore
+    records: list[str] = attrs.Factory(list)
 
     async def run(self, story: Story, **settings: Any) -> None:
         """Open an engine, let the story happen, and close it."""
         services = attrs.evolve(
             memory_services(self.driver, self.tmp_path, self.disk, **settings),
+            store=self.store(disk=self.disk),
             now=lambda: self.now,
-            record=unrecorded,
+            record=lambda event, /, **_: self.records.append(event),
         )
         await services.budgets.overall.load(services.store, (self.now - RETENTION).date())
         async with trio.open_nursery() as nursery:
@@ -463,6 +485,35 @@ async def test_a_clock_that_is_set_back_finds_the_day_as_it_was_left(tmp_path: P
     await machine.run(refused, daily_budget_usd=1.0)
     machine.now -= 2 * DAY
     await machine.run(refused, daily_budget_usd=1.0)
+
+
+class LateAndFull(MemoryStore):
+    """A store that finds no room for a message, and takes its time to find out."""
+
+    async def accept(self, message: Message, *, ends: Sequence[End] = ()) -> StoredMessage | None:
+        """Refuse it in the end."""
+        del message, ends
+        await trio.sleep(1)
+        raise StoreFull("no room")
+
+
+async def test_a_message_that_the_store_refuses_meanwhile_has_no_end_for_its_budget(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    """Its actor had looked at the budget before the store had the message; it goes on."""
+    del autojump_clock
+    machine = Machine(tmp_path, store=LateAndFull)
+    machine.disk.spending = {("c", NOON.date()): 1.0}
+
+    async def story(engine: Engine) -> None:
+        with pytest.raises(StoreFull):
+            await engine.ask("c", "costs 1")
+        with pytest.raises(BudgetExceeded):
+            await engine.ask("c", "costs 1")
+
+    await machine.run(story, daily_budget_usd=1.0)
+    assert machine.disk.messages == {}
+    assert "actor.crashed" not in machine.records
 
 
 TURNS = st.lists(
