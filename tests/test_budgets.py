@@ -13,9 +13,10 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from engine_program import killed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import audit_records, memory_services, opened, plain_settings
+from support import audit_records, memory_services, new_id, opened, plain_settings, scripted_engine, scripted_settings
 
 from echo_actors import (
     Budget,
@@ -375,6 +376,24 @@ async def test_what_was_spent_is_forgotten_after_thirteen_months(tmp_path: Path)
             await trio.sleep(0.01)
         assert await store_in_use.spending("c", since=old) == {kept: 1.0}
         assert await store_in_use.spending(None, since=old) == {kept: 1.0}
+
+
+@pytest.mark.parametrize(("at", "turns"), [("unstored", 1), ("ended", 2)])
+async def test_a_kill_neither_loses_nor_repeats_what_was_spent(tmp_path: Path, at: str, turns: int) -> None:
+    """Killed right before or after a turn's end is stored, the sum is that of the session's stored turns."""
+    settings = scripted_settings(tmp_path)
+    posts = [(new_id(), "c", f"number {number}") for number in range(2)]
+    await killed(settings, *posts, at=at, nth=2)
+    async with scripted_engine(settings) as engine:
+        for message_id, *_ in posts:
+            assert (await engine.outcome(message_id)).kind is OutcomeKind.ANSWERED
+        session, spending = await engine.session("c"), await engine.spending("c")
+        each = session.total_cost_usd / turns if session else 0.0
+        assert each > 0
+        assert spending.month_usd == (await engine.spending()).month_usd == pytest.approx(turns * each)
+        first_reply = (await engine.outcome(posts[0][0])).reply
+        assert first_reply is not None
+        assert first_reply.cost_usd == pytest.approx(each)
 
 
 @pytest.mark.parametrize("version", ["2.0.30 (Claude Code)", "who knows"])
