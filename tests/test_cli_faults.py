@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import trio
 from support import asked, audit_records, scripted_engine, scripted_settings
+from test_spares import driver_of
 
 from echo_actors import (
     Engine,
+    OptionChanges,
     Outcome,
     OutcomeKind,
     Reply,
@@ -323,3 +325,19 @@ async def test_a_process_that_refuses_to_change_is_replaced_by_one_that_starts_a
     assert after.model == "claude-opus-5-5"
     assert asked(tmp_path) == ["one", "two", "three"]
     assert [each["resumed"] for each in audit_records(settings, "process.spawned")] == [False, True]
+
+
+@pytest.mark.parametrize("told", [{}, {"model": "opus"}])
+async def test_a_mode_that_a_turn_changed_is_the_channels_again_in_the_next(
+    tmp_path: Path, told: OptionChanges
+) -> None:
+    """As when a plan was approved: what follows is another message's turn, under its own policy."""
+    async with scripted_engine(scripted_settings(tmp_path, permission_mode="plan")) as engine:
+        await engine.ask("c", "one [[mode acceptEdits]]")
+        resident = driver_of(engine).roster.get("c")
+        assert resident is not None
+        assert resident.machine.permission_mode == "acceptEdits"
+        await engine.configure("c", **told)
+        await engine.ask("c", "two")
+        assert driver_of(engine).roster.get("c") is resident
+        assert resident.machine.permission_mode == "plan"

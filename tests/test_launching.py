@@ -112,6 +112,11 @@ def test_what_the_cli_would_pass_over_in_silence_is_an_error(settings: dict[str,
     assert caught.value.nearest == near
 
 
+def test_the_manual_mode_is_the_default_one() -> None:
+    """It is what the CLI calls it when it says how it runs."""
+    assert launch_for(Settings(permission_mode="manual"), None).permission_mode == "default"
+
+
 def test_a_table_that_was_given_can_be_changed_without_effect() -> None:
     """Settings are values."""
     servers: dict[str, Any] = {"t": {"command": "x"}}

@@ -109,6 +109,22 @@ class TurnListener(Protocol):
         """The turn made an event, not yet stamped with time and cursor."""
 
 
+class Silence:
+    """The listener of a process that is got ready while no turn runs."""
+
+    def on_phase(self, phase: Phase) -> None:
+        """No clock follows it."""
+
+    def on_life(self) -> None:
+        """Nobody doubts it."""
+
+    def on_begun(self, uuid: str) -> None:
+        """It has no message."""
+
+    def on_event(self, event: Event) -> None:
+        """Nobody listens."""
+
+
 @attrs.frozen(kw_only=True)
 class TurnResult:
     """How a turn ended, as far as the CLI said.

@@ -18,7 +18,8 @@ def launch_for(settings: Settings, prompt_file: Path | None) -> Launch:
         model=settings.model,
         working_dir=settings.working_dir.resolve(),
         allowed_tools=settings.tools,
-        permission_mode=settings.permission_mode,
+        # Two words for one; older CLIs know only this one.
+        permission_mode="default" if settings.permission_mode == "manual" else settings.permission_mode,
         prompt_file=prompt_file,
         partial_messages=settings.stream_deltas,
         turn_budget_usd=settings.turn_budget_usd,

@@ -13,11 +13,20 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from echo_actors.claude.driver import Launch, Phase, Processes, SessionRequest, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import (
+    Launch,
+    Phase,
+    Processes,
+    SessionRequest,
+    Silence,
+    TurnListener,
+    TurnRequest,
+    TurnResult,
+)
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
-from echo_actors.claude.resident import Refused, Resident, Silence
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.spares import Spares
@@ -102,8 +111,8 @@ class Residency:
         if resident is not None:
             try:
                 return await self._run_on(resident, request, listener)
-            except CLIFailed as error:
-                if not (isinstance(error, Refused) or resident.died_before(request.turn_id)):
+            except CLIFailed:
+                if not resident.died_before(request.turn_id):
                     raise
                 # It refused to run like this, or died while it was idle, which shows only now. It never began the
                 # message: a new one can have it.
@@ -120,8 +129,8 @@ class Residency:
     async def _run_on(self, resident: Resident, request: TurnRequest, listener: TurnListener) -> TurnResult:
         resident.listener = listener
         try:
-            await self._adapt(resident, request)
             if not resident.knows(request.turn_id):
+                await self._adapt(resident, request)
                 resident.write(request.turn_id, self._harmless(request.content))
             if not resident.machine.running:
                 listener.on_phase(Phase.SENT)
@@ -140,7 +149,7 @@ class Residency:
         return result
 
     async def _adapt(self, resident: Resident, request: SessionRequest) -> None:
-        if resident.launch != request.launch:
+        if not resident.runs_like(request.launch):
             if resident.listener is not None:
                 resident.listener.on_phase(Phase.STARTING)
             await resident.adapt(request.launch)

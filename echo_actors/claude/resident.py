@@ -19,13 +19,8 @@ from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
-from echo_actors.events import Event
 
 _SESSION_LOST = "No conversation found with session ID"
-
-
-class Refused(CLIFailed):
-    """A running CLI cannot be changed as it was asked to; one that is started like that may be."""
 
 
 @attrs.define(eq=False)
@@ -34,22 +29,6 @@ class _Question:
 
     answered: trio.Event = attrs.Factory(trio.Event)
     response: dict[str, Any] = attrs.Factory(dict)
-
-
-class Silence:
-    """The listener of a process that is got ready while no turn runs."""
-
-    def on_phase(self, phase: Phase) -> None:
-        """No clock follows it."""
-
-    def on_life(self) -> None:
-        """Nobody doubts it."""
-
-    def on_begun(self, uuid: str) -> None:
-        """It has no message."""
-
-    def on_event(self, event: Event) -> None:
-        """Nobody listens."""
 
 
 @attrs.define(eq=False)
@@ -209,19 +188,26 @@ class Resident:
         """Let the next turn run like this, as far as a running CLI can be changed.
 
         Raises:
-            Refused: The CLI goes on as it was.
-            CLIFailed: The CLI ended.
+            CLIFailed: The CLI refused, or ended. One that is started like that may run like that.
         """
         if self.launch.model != launch.model:
             await self._set("set_model", model=launch.model)
-        if self.launch.permission_mode != launch.permission_mode:
+        if self._mode != launch.permission_mode:
             await self._set("set_permission_mode", mode=launch.permission_mode)
         self.launch = launch
+
+    def runs_like(self, launch: Launch) -> bool:
+        """Whether there is nothing to adapt; a turn may have changed the mode, as one that leaves ``plan`` does."""
+        return self.launch == launch and self._mode == launch.permission_mode
+
+    @property
+    def _mode(self) -> str:
+        return self.machine.permission_mode or self.launch.permission_mode
 
     async def _set(self, subtype: str, **fields: str) -> None:
         response = await self._answer(self._ask(subtype, **fields))
         if response.get("subtype") != "success":
-            raise Refused(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
+            raise CLIFailed(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""

@@ -14,11 +14,11 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Launch
+from echo_actors.claude.driver import Launch, Silence
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
-from echo_actors.claude.resident import Resident, Silence
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.spawning import Spawner
 from echo_actors.claude.turn import TurnMachine

@@ -53,6 +53,7 @@ class TurnMachine:
         channel: Goes into the events.
         session_id: The conversation, as the CLI last named it.
         capabilities: From ``init``; None before the first one.
+        permission_mode: What the CLI last said that it had changed it to; empty when it never did.
     """
 
     channel: str
@@ -60,6 +61,7 @@ class TurnMachine:
     meter: Meter
     capabilities: frozenset[str] | None = None
     model: str = ""
+    permission_mode: str = ""
     background_tasks: int = 0
     _sent: dict[str, _State] = attrs.Factory(dict)
     _returned: list[str] = attrs.Factory(list)
@@ -115,6 +117,8 @@ class TurnMachine:
                 reason = f"the API answered {status}" if status else "the API could not be reached"
                 delay = number(frame.get("retry_delay_ms")) / 1000
                 return [self._event(Retrying, reason=reason, attempt=int(number(frame.get("attempt"))), delay=delay)]
+            case "status" if mode := frame.get("permissionMode"):
+                self.permission_mode = str(mode)
             case "background_tasks_changed":
                 self.background_tasks = len(items(frame, "tasks"))
         return []

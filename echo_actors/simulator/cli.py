@@ -21,6 +21,7 @@ before the message is started
 ``[[session-id UUID]]``         every frame from now on names this session; the transcript stays where it was
 before the answer
 ``[[background N]]``            says that N tasks run in the background
+``[[mode MODE]]``               takes that permission mode by itself, as one that leaves the plan mode does
 ``[[bad-json]]``                a broken line before the answer
 ``[[bad-utf8]]``                a tool result with invalid bytes within its string
 ``[[big-line N]]``              a tool result of N MiB on one line

@@ -192,6 +192,10 @@ def _background(turn: Turn, count: str) -> None:
     turn.stage.emit(line({**frame, "session_id": turn.stage.frames.session_id, "uuid": turn.stage.frames.uuid()}))
 
 
+def _mode(turn: Turn, mode: str) -> None:
+    turn.stage.emit(turn.stage.frames.permission_mode_changed(mode))
+
+
 def _die(turn: Turn, _: str) -> None:
     turn.stage.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -216,6 +220,7 @@ DIRECTIVES: dict[str, tuple[Moment, Act]] = {
     "ignore-sigterm": (Moment.FIRST, _ignore_sigterm),
     "inside": (Moment.FIRST, _inside),
     "is-error": (Moment.FIRST, _is_error),
+    "mode": (Moment.WORK, _mode),
     "no-result": (Moment.ANSWERED, _no_result),
     "no-result-exit": (Moment.ANSWERED, _no_result_exit),
     "rate-limited": (Moment.WORK, _rate_limited),

@@ -201,6 +201,12 @@ class Frames:
         body = {"subtype": "success", "request_id": request_id, "response": response}
         return line({"type": "control_response", "response": body})
 
+    def permission_mode_changed(self, mode: str) -> bytes:
+        """From now on this permission mode holds."""
+        self.permission_mode = mode
+        body = {"type": "system", "subtype": "status", "status": None, "permissionMode": mode}
+        return line({**body, "session_id": self.session_id, "uuid": self.uuid()})
+
     def control_error(self, request_id: str, subtype: str) -> bytes:
         """The answer to any other."""
         error = f"Unsupported control request subtype: {subtype}"

@@ -157,8 +157,9 @@ class Host:
         return {"model": frames.model}
 
     def _set_permission_mode(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._stage.frames.permission_mode = request.get("mode", "default")
-        return {"mode": self._stage.frames.permission_mode}
+        mode = request.get("mode", "default")
+        self._stage.emit(self._stage.frames.permission_mode_changed(mode))
+        return {"mode": mode}
 
     def _context_usage(self, _: dict[str, Any]) -> dict[str, Any]:
         tokens = sum(usage["inputTokens"] for usage in self._stage.ledger.model_usage().values())
