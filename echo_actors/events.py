@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from echo_actors.models import AnsweredBy, Author, Block, Outcome, Trust
+from echo_actors.models import AnsweredBy, Author, Block, Budget, Outcome, Trust
 
 _UNPUBLISHED = datetime.fromtimestamp(0, UTC)
 
@@ -155,6 +155,16 @@ class Retrying(Event):
     reason: str
     attempt: int
     delay: float
+
+
+@attrs.frozen(kw_only=True)
+class BudgetWarning(Event):
+    """The setting ``budget_warning_share`` of a budget is used; told once in its period.
+
+    That of a budget over all channels has an empty channel: only those see it who subscribe to all.
+    """
+
+    budget: Budget
 
 
 @attrs.frozen(kw_only=True)

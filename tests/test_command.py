@@ -64,6 +64,13 @@ def test_the_cli_asks_over_its_pipes_or_not_at_all() -> None:
     assert "--permission-prompt-tool" not in command(CLI, LAUNCH, "some-id", resume=False)
 
 
+def test_what_a_turn_may_cost_is_told_if_it_is_limited() -> None:
+    """In dollars."""
+    assert "--max-budget-usd" not in command(CLI, LAUNCH, "some-id", resume=False)
+    limited = attrs.evolve(LAUNCH, turn_budget_usd=0.25)
+    assert value(command(CLI, limited, "some-id", resume=False), "--max-budget-usd") == "0.25"
+
+
 def test_further_arguments_come_last() -> None:
     """So that they can overrule."""
     extended = attrs.evolve(LAUNCH, extra_arguments=("--effort", "low"))

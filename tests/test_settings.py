@@ -22,6 +22,8 @@ COUNTS = sorted(name for name, field in FIELDS.items() if field.type is int)
 
 TABLES: dict[str, Any] = {
     "permission_mode": "plan",
+    "budget_warning_share": 0.5,
+    **{name: 2.5 for name in FIELDS if name.endswith("_usd")},
     "available_tools": ("Read",),
     "mcp_servers": {"t": {"command": "server"}},
     "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]},

@@ -441,6 +441,28 @@ def test_an_error_that_was_overcome_is_none() -> None:
     assert only_result(outputs).error is None
 
 
+@pytest.mark.parametrize(
+    ("stop_reason", "text", "error"),
+    [
+        ("tool_use", "I shall look", "error_max_budget_usd"),
+        (None, "", "error_max_budget_usd"),
+        ("end_turn", "", "error_max_budget_usd"),
+        ("end_turn", "the whole answer", None),
+    ],
+)
+def test_a_turn_over_its_budget_fails_unless_its_answer_was_whole(
+    stop_reason: str | None, text: str, error: str | None
+) -> None:
+    """Measured: the CLI calls it an error when the last request of a turn went over the limit, answer or not."""
+    made = machine(A)
+    over = {"subtype": "error_max_budget_usd", "is_error": True, "result": None, "stop_reason": stop_reason}
+    spoken = [says(text)] if text else []
+    frame = {**result(A), **over, "errors": ["Reached maximum budget ($0.001)"]}
+    ended = only_result(feed(made, lifecycle(A, "started"), *spoken, frame))
+    assert (ended.error, ended.text, ended.spent.cost_usd) == (error, text, 0.25)
+    assert ended.reason == ("Reached maximum budget ($0.001): the setting turn_budget_usd" if error else "")
+
+
 @pytest.mark.parametrize("subtype", ["error_during_execution", "error_max_turns", "novelty"])
 def test_any_other_subtype_than_success_is_a_failure(subtype: str) -> None:
     """Its name is the kind, the list of errors the reason."""

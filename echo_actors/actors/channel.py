@@ -17,6 +17,7 @@ from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.idleness import Idleness
 from echo_actors.actors.mailbox import Entry, Mailbox
+from echo_actors.actors.purse import Purse
 from echo_actors.actors.runner import TurnRunner
 from echo_actors.actors.services import Services, Spawn
 from echo_actors.actors.session import Session
@@ -47,6 +48,7 @@ class ChannelActor:
     idleness: Idleness
     mailbox: Mailbox = attrs.field(init=False)
     session: Session = attrs.field(init=False)
+    purse: Purse = attrs.field(init=False)
     runner: TurnRunner = attrs.field(init=False)
     _endings: Endings = attrs.field(init=False)
     _claim: Claim | None = attrs.field(default=None, init=False)
@@ -63,7 +65,8 @@ class ChannelActor:
         """Make the parts that need the channel's name."""
         self.session = Session(self.channel, self.services)
         self.mailbox = Mailbox(self.channel, self.session.settings.mailbox_size)
-        self._endings = Endings(self.channel, self.services, self.session, self.on_end)
+        self.purse = Purse(self.services, self.session)
+        self._endings = Endings(self.channel, self.services, self.session, self.purse, self.on_end)
         beginnings = Beginnings(self.services, self.mailbox, self.session, self._endings, self._owned)
         self.runner = TurnRunner(
             self.channel, self.services, self.mailbox, self.session, self._endings, beginnings, self._owned, self.spawn

@@ -61,6 +61,8 @@ class TurnRunner:
         try:
             if entry.attempts and await self.beginnings.end_without_a_turn(entry):
                 return
+            if await self.beginnings.end_without_a_budget(entry):
+                return
             if not await self.beginnings.begin(batch, self.beginnings.gather(entry)):
                 return
             while batch:
@@ -219,9 +221,7 @@ class TurnRunner:
                 entry.replayed = True
         fault = self.session.fault_in(verdict)
         failed = attrs.evolve(verdict, kind=OutcomeKind.FAILED)
-        spent = self.session.after(failed, answered=0, now=self.services.now())
-        if spent is not None:
-            await self.endings.persist(lambda: self.session.save(self.claim(), spent))
+        await self.endings.save(self.claim(), failed)
         if fault:
             self.session.lose(fault)
         reason, attempt = verdict.reason, entries[0].attempts

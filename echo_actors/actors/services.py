@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.budgets import Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
@@ -55,6 +56,7 @@ class Services:
     record: Record
     turn_slots: Slots
     gate: Gate
+    budgets: Budgets
     persona: Persona
     launch: Launch
     now: Callable[[], datetime]

@@ -16,7 +16,7 @@ from echo_actors.events import SessionChanged
 from echo_actors.models import OutcomeKind, Trust
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, Settings
 from echo_actors.settings.layers import for_trust, in_channel
-from echo_actors.state.records import Claim, SessionSnapshot
+from echo_actors.state.records import Charge, Claim, SessionSnapshot
 
 
 @attrs.define(eq=False)
@@ -143,9 +143,9 @@ class Session:
         if before is not None and before.persona_hash and before.persona_hash != stored.persona_hash:
             self._announce(stored.session_id, previous, "persona changed")
 
-    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> None:
-        """Keep a snapshot by itself."""
-        self.adopt(await self.services.store.save(claim, snapshot))
+    async def save(self, claim: Claim, snapshot: SessionSnapshot, charge: Charge | None) -> None:
+        """Keep a snapshot by itself, and what led to it."""
+        self.adopt(await self.services.store.save(claim, snapshot, charge))
 
     def failed_to_start(self) -> bool:
         """A process that was to resume the session ended before it said anything; True when it happens again."""
@@ -191,8 +191,8 @@ class Session:
 
     async def take_over(self, claim: Claim, session_id: str) -> None:
         """Go on in a session that was begun elsewhere, from the next turn on."""
-        base, working_dir = self.base(self.services.now()), str(self.services.launch.working_dir)
-        await self.save(claim, attrs.evolve(base, session_id=session_id, working_dir=working_dir))
+        base, working_dir = self.base(self.services.now()), str(self.launch.working_dir)
+        await self.save(claim, attrs.evolve(base, session_id=session_id, working_dir=working_dir), None)
 
     async def begin_as(self, claim: Claim, origin: SessionSnapshot, copy_id: str) -> None:
         """Begin as a copy of another channel's conversation; the copy is there, under this id."""

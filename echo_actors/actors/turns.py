@@ -98,6 +98,7 @@ def outcome_of(verdict: Verdict, entry: Entry, turn_id: str) -> Outcome:
         reply=reply_of(verdict.result, turn_id) if verdict.result and answered else None,
         error=verdict.error,
         attempts=entry.attempts,
+        budget=verdict.budget,
     )
 
 

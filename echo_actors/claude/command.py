@@ -14,6 +14,9 @@ FRESH_PROMPT_SINCE = (2, 1, 257)
 """The first CLI that can be told not to keep a session's first system prompt (its official SDK names it). Older ones
 keep none: they take what each start gives them."""
 
+BUDGET_SINCE = (2, 0, 31)
+"""The first CLI that is known to take a limit on its cost (the change log of its official SDK)."""
+
 _STREAMING = (
     "-p",
     *("--input-format", "stream-json"),
@@ -54,16 +57,24 @@ def command(
         arguments += ["--system-prompt-file", str(launch.prompt_file)]
         if fresh_prompt:
             arguments += ["--system-prompt-snapshot", "off"]
+    for (option, _), file in zip(launch.files, files, strict=True):
+        arguments += [option, str(file)]
+    return (*arguments, *_permissions(launch), *launch.options, *launch.extra_arguments)
+
+
+def _permissions(launch: Launch) -> list[str]:
+    """What a turn may do, and spend, and what it tells meanwhile."""
+    arguments: list[str] = []
     if launch.allowed_tools:
         arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
     if launch.available_tools is not None:
         arguments += ["--tools", ",".join(launch.available_tools)]
     if launch.disallowed_tools:
         arguments += ["--disallowedTools", ",".join(launch.disallowed_tools)]
-    for (option, _), file in zip(launch.files, files, strict=True):
-        arguments += [option, str(file)]
     if launch.permission_questions:
         arguments += ["--permission-prompt-tool", "stdio"]
     if launch.partial_messages:
         arguments.append("--include-partial-messages")
-    return (*arguments, *launch.options, *launch.extra_arguments)
+    if launch.turn_budget_usd is not None:
+        arguments += ["--max-budget-usd", str(launch.turn_budget_usd)]
+    return arguments

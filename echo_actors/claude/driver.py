@@ -26,6 +26,7 @@ class Launch:
     """How a channel's CLI is to run.
 
     Attributes:
+        turn_budget_usd: What one turn may cost.
         available_tools: The CLI's own tools that there are; None for all that it has.
         files: Options that name a file, and what the file has in it: what may hold secrets, or be long.
         options: Further options.
@@ -39,6 +40,7 @@ class Launch:
     prompt_file: Path | None
     partial_messages: bool = True
     permission_questions: bool = False
+    turn_budget_usd: float | None = None
     available_tools: tuple[str, ...] | None = None
     disallowed_tools: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()

@@ -23,6 +23,7 @@ def launch_for(settings: Settings, prompt_file: Path | None) -> Launch:
         prompt_file=prompt_file,
         partial_messages=settings.stream_deltas,
         permission_questions=settings.permission_questions,
+        turn_budget_usd=settings.turn_budget_usd,
         available_tools=settings.available_tools,
         disallowed_tools=settings.disallowed_tools,
         files=tuple(_files(settings)),

@@ -245,9 +245,12 @@ class Residency:
         if resident is None:
             return None
         same_session = resident.machine.session_id == request.session_id
-        if resident.usable and same_session and resident.launch.serves(request.launch):
+        fits = same_session and resident.launch.serves(request.launch)
+        if resident.usable and fits and resident.machine.meter.affords(request.launch.turn_budget_usd):
             return resident
-        await self.roster.let_go(resident, "it does not fit the next turn")
+        await self.roster.let_go(
+            resident, "it has spent too much for a turn" if fits else "it does not fit the next turn"
+        )
         return None
 
     async def _start(

@@ -7,12 +7,13 @@ from typing import Unpack
 import trio
 
 from echo_actors.actors.verdict import Stop
+from echo_actors.admission.budgets import Account, Limits
 from echo_actors.engine.calls import Calls
 from echo_actors.engine.intake import check_channel, check_session
 from echo_actors.errors import SettingsError
-from echo_actors.models import Answer, OutcomeKind
+from echo_actors.models import Answer, OutcomeKind, Spending
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, OptionChanges
-from echo_actors.settings.layers import changed
+from echo_actors.settings.layers import changed, in_channel
 from echo_actors.state.records import SessionSnapshot
 
 
@@ -137,6 +138,17 @@ class ChannelCalls(Calls):
         """The channel's own options, as set by ``configure``; what is None is as in the settings."""
         snapshot = await self._services.store.snapshot(check_channel(channel))
         return NO_OPTIONS if snapshot is None else snapshot.options
+
+    async def spending(self, channel: str | None = None) -> Spending:
+        """What the turns of a channel, or with None of all channels, have cost in this day and month of UTC."""
+        services = self._services
+        if channel is None:
+            limits = services.budgets.limits
+        else:
+            limits = Limits.of_channel(in_channel(self.settings, channel, await self.options(channel)))
+        moment, account = services.now(), Account(channel or "")
+        await account.load(services.store, moment.date().replace(day=1))
+        return account.spending(limits, moment)
 
     async def _configure(self, channel: str, changes: OptionChanges, reason: str) -> ChannelOptions:
         given = changed(NO_OPTIONS, changes)

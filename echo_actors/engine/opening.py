@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import attrs
@@ -18,6 +18,7 @@ from echo_actors._version import __version__
 from echo_actors.actors.services import PermissionCallback, Persona, Services
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.budgets import RETENTION, Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import AuditLog, Head, Record, open_audit
@@ -102,6 +103,7 @@ async def open_engine(
             record=audit.record,
             turn_slots=Slots(slots),
             gate=Gate(time.time),
+            budgets=await _budgets(settings, store),
             persona=persona,
             launch=launch,
             now=_now,
@@ -188,6 +190,7 @@ async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
     while True:
         try:
             await store.forget(before=_ago(settings.outcome_retention))
+            await store.forget_spending(before=_first_day())
             note = await store.note(FORGOTTEN) or {"replies_until": 0.0}
             until = _ago(settings.reply_retention)
             await store.forget_replies(after=datetime.fromtimestamp(note["replies_until"], UTC), before=until)
@@ -199,6 +202,18 @@ async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
 
 def _ago(seconds: float) -> datetime:
     return datetime.fromtimestamp(max(0.0, time.time() - seconds), UTC)
+
+
+async def _budgets(settings: Settings, store: Store) -> Budgets:
+    """The budgets, with what was spent before."""
+    budgets = Budgets.under(settings)
+    await budgets.overall.load(store, _first_day())
+    return budgets
+
+
+def _first_day() -> date:
+    """The first day of which it is kept what it cost."""
+    return (_now() - RETENTION).date()
 
 
 def _persona(prompt: str, settings: Settings) -> Persona:

@@ -9,7 +9,9 @@ from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.status import EngineStatus
 from echo_actors.events import Event
 from echo_actors.history import History
-from echo_actors.models import Answer, Outcome, Receipt, Reply
+from echo_actors.models.budgets import Spending
+from echo_actors.models.messages import Outcome, Receipt, Reply
+from echo_actors.models.permissions import Answer
 from echo_actors.portal.blocking import Blocking
 from echo_actors.portal.iteration import BlockingEvents
 from echo_actors.settings.options import ChannelOptions, OptionChanges
@@ -27,6 +29,7 @@ class _Stream(BlockingEvents[Event]):
 
         Raises:
             TurnFailed: The message ended without an answer.
+            TurnOverBudget: A budget was used up when its turn came.
             TurnTimedOut: One of its clocks ran out.
             EngineClosed: The engine closed before the message ended; it runs again at the next start.
             RuntimeError: The iteration has not ended yet.
@@ -81,6 +84,7 @@ class BlockingEngine(Blocking):
 
         Raises:
             TurnFailed: The message ended without an answer; carries the outcome.
+            TurnOverBudget: A budget was used up when its turn came; also a ``BudgetExceeded``.
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
         """
@@ -180,6 +184,7 @@ class BlockingEngine(Blocking):
         Raises:
             InvalidMessage: The message or the channel's name cannot be accepted.
             MailboxFull: The channel has as many messages waiting as it may.
+            BudgetExceeded: Nothing more may be spent on turns in this day or month.
             ChannelSuspended: The channel takes nothing until it is resumed.
             GateClosed: The account cannot be used.
             StoreError: The message could not be kept.
@@ -224,6 +229,9 @@ class BlockingEngine(Blocking):
     @property
     def settings(self) -> Settings:
         """The settings in force."""
+
+    def spending(self, channel: str | None = None) -> Spending:
+        """What the turns of a channel, or with None of all channels, have cost in this day and month of UTC."""
 
     def status(self) -> EngineStatus:
         """What the engine is doing at this moment."""

@@ -20,6 +20,7 @@ _SETTINGS: Final = {
     "--fallback-model": "fallback_model",
     "--include-partial-messages": "stream_deltas",
     "--json-schema": "json_schema",
+    "--max-budget-usd": "turn_budget_usd",
     "--max-turns": "max_turns",
     "--mcp-config": "mcp_servers",
     "--model": "model",

@@ -41,3 +41,16 @@ def amount(name: str, value: float) -> None:
     """Check an amount of money."""
     if not value >= 0 or math.isinf(value):
         raise SettingsError(f"{name} must be an amount of US dollars, not {value!r}.", name)
+
+
+def price(name: str, value: float) -> None:
+    """Check an amount of money that buys something."""
+    amount(name, value)
+    if not value:
+        raise SettingsError(f"{name} must be more than nothing.", name)
+
+
+def share(name: str, value: float) -> None:
+    """Check a part of a whole."""
+    if not 0 < value <= 1:
+        raise SettingsError(f"{name} must be above 0 and at most 1, not {value!r}.", name)

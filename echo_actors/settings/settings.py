@@ -17,7 +17,7 @@ import attrs
 from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy, SessionConflict, Trust
 from echo_actors.settings.arguments import cli_arguments
-from echo_actors.settings.checks import effort, permission_mode, setting_sources
+from echo_actors.settings.checks import amount, effort, permission_mode, price, setting_sources, share
 from echo_actors.settings.forms import from_text, nearest, setting
 from echo_actors.settings.machine import usable_memory
 from echo_actors.settings.options import ChannelOptions, Policy, models_of
@@ -116,6 +116,19 @@ class Settings:
     max_line_bytes: int = setting(32 * 2**20, "The longest line read from the CLI; a longer one is skipped.")
     subscriber_buffer: int = setting(1000, "How many events wait for one subscriber before it lags.")
     event_ring: int = setting(10_000, "How many past events can be asked for with a cursor.")
+
+    daily_budget_usd: float | None = setting(
+        None, "What each channel may cost in a day of UTC, in US dollars.", amount
+    )
+    monthly_budget_usd: float | None = setting(None, "The same for a calendar month.", amount)
+    overall_daily_budget_usd: float | None = setting(
+        None, "What all channels together may cost in a day of UTC, in US dollars.", amount
+    )
+    overall_monthly_budget_usd: float | None = setting(None, "The same for a calendar month.", amount)
+    budget_warning_share: float = setting(0.8, "The share of a budget at which a warning is published.", share)
+    turn_budget_usd: float | None = setting(
+        None, "What one turn may cost before the CLI ends it, in US dollars.", price
+    )
 
     queue_timeout: float = setting(3600.0, "For a message to wait until its turn starts.", unit="s")
     first_event_timeout: float = setting(120.0, "For the CLI to begin a message it was given.", unit="s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import attrs
@@ -134,6 +134,19 @@ class End:
     message_id: str
     outcome: Outcome
     ended_at: datetime
+
+
+@attrs.frozen
+class Charge:
+    """What a channel's attempt at a turn cost, to be stored with what it changes.
+
+    Attributes:
+        day: The day of UTC that it counts in.
+    """
+
+    channel: str
+    day: date
+    cost_usd: float
 
 
 Note = dict[str, Any]

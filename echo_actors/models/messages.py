@@ -1,83 +1,14 @@
-"""The values that pass through every room: messages, replies and outcomes.
-
-All are immutable. Times are aware ``datetime`` values in UTC; durations are seconds unless the name says
-milliseconds; money is US dollars.
-"""
+"""A message on its way: who wrote it, what the model answered, how it ended."""
 
 from __future__ import annotations
 
-import enum
 from datetime import datetime
 from typing import Any
 
 import attrs
 
-
-class Trust(enum.StrEnum):
-    """How far a message's author is trusted; policy and fencing follow from it."""
-
-    OWNER = "owner"
-    MEMBER = "member"
-    EXTERNAL = "external"
-
-
-class BusyPolicy(enum.StrEnum):
-    """What a message does when its channel is busy with another turn."""
-
-    QUEUE = "queue"
-    STEER = "steer"
-    COLLECT = "collect"
-    INTERRUPT = "interrupt"
-
-
-class FullPolicy(enum.StrEnum):
-    """What happens to a message that finds its channel's mailbox full."""
-
-    REJECT = "reject"
-    WAIT = "wait"
-    DROP_OLDEST = "drop_oldest"
-
-
-class SessionConflict(enum.StrEnum):
-    """What a turn does when another engine, a terminal or another program has its session open."""
-
-    WAIT = "wait"
-    FORK = "fork"
-    FAIL = "fail"
-
-
-class Clock(enum.StrEnum):
-    """The clocks of a message; each has a setting ``<clock>_timeout`` in seconds."""
-
-    QUEUE = "queue"
-    START = "start"
-    FIRST_EVENT = "first_event"
-    IDLE = "idle"
-    TOTAL = "total"
-    TEARDOWN = "teardown"
-
-
-class AnsweredBy(enum.StrEnum):
-    """Who, or what, answered a permission question."""
-
-    CALLBACK = "callback"
-    CALL = "call"
-    DEADLINE = "deadline"
-    LIMIT = "limit"
-    WITHDRAWN = "withdrawn"
-
-
-class OutcomeKind(enum.StrEnum):
-    """The ways in which an accepted message can end; each message has exactly one."""
-
-    ANSWERED = "answered"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-    DROPPED = "dropped"
-    DEAD_LETTERED = "dead_lettered"
+from echo_actors.models.budgets import Budget
+from echo_actors.models.choices import BusyPolicy, Clock, OutcomeKind, Trust
 
 
 @attrs.frozen
@@ -86,34 +17,6 @@ class Author:
 
     name: str
     id: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Allow:
-    """A permission question's answer: the tool may be used, this once.
-
-    Attributes:
-        input: What the tool gets instead of the model's input; None for that as it is. It must be a table that can be
-            written as JSON, and the CLI checks it against what the tool takes.
-    """
-
-    input: dict[str, Any] | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Deny:
-    """A permission question's answer: the tool may not be used.
-
-    Attributes:
-        message: What the model is told, as the tool's result.
-        interrupt: End the turn as well; its messages are then ``cancelled``, and the model is told nothing.
-    """
-
-    message: str = "The user does not allow this use of the tool."
-    interrupt: bool = False
-
-
-Answer = Allow | Deny
 
 
 @attrs.frozen(kw_only=True)
@@ -227,6 +130,7 @@ class Outcome:
         clock: The clock that ran out, for ``timed_out`` and ``expired``.
         error: The kind of failure, for programs, such as ``authentication_failed``.
         attempts: How often the message was started.
+        budget: The budget that was used up, for the error ``budget_exceeded``.
     """
 
     kind: OutcomeKind
@@ -235,6 +139,7 @@ class Outcome:
     reply: Reply | None = None
     error: str | None = None
     attempts: int = 0
+    budget: Budget | None = None
 
 
 @attrs.frozen
