@@ -4,6 +4,8 @@ from echo_actors._version import __version__
 from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.intake import MessageOptions
+from echo_actors.engine.remote import connect
+from echo_actors.engine.remote_engine import RemoteEngine
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
@@ -13,9 +15,11 @@ from echo_actors.errors import (
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
+    ControlError,
     ConversationExists,
     EchoActorsError,
     EngineClosed,
+    EngineNotRunning,
     GateClosed,
     InvalidAnswer,
     InvalidMessage,
@@ -97,11 +101,13 @@ __all__ = [
     "ChannelOptions",
     "ChannelSuspended",
     "Clock",
+    "ControlError",
     "ConversationExists",
     "Deny",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
+    "EngineNotRunning",
     "EngineStatus",
     "Event",
     "FullPolicy",
@@ -125,6 +131,7 @@ __all__ = [
     "PersonalityError",
     "Policy",
     "Receipt",
+    "RemoteEngine",
     "Reply",
     "Retrying",
     "SessionChanged",
@@ -153,6 +160,7 @@ __all__ = [
     "Usage",
     "WrongLoop",
     "__version__",
+    "connect",
     "open_engine",
     "to_json",
     "to_markdown",

@@ -18,6 +18,16 @@ class EchoActorsError(Exception):
 
 
 @attrs.define(slots=False, eq=False)
+class _Reasoned:
+    """What errors are whose text is all that there is to say."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
 class ActiveFileError(EchoActorsError, RuntimeError):
     """A file of Echo-Core's sessions cannot be read or written as a whole. Nothing was changed."""
 
@@ -83,23 +93,13 @@ class CLIFailed(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class InvalidMessage(EchoActorsError, ValueError):
+class InvalidMessage(_Reasoned, EchoActorsError, ValueError):
     """A message or a channel's name cannot be accepted as it is. Nothing was stored."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)
-class InvalidAnswer(EchoActorsError, ValueError):
+class InvalidAnswer(_Reasoned, EchoActorsError, ValueError):
     """The answer to a permission question cannot be given as it is. The question stays open."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)
@@ -120,6 +120,21 @@ class MailboxFull(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
+class ControlError(_Reasoned, EchoActorsError, RuntimeError):
+    """The control socket was used in a way that it does not allow, or it gave what cannot be understood."""
+
+
+@attrs.define(slots=False, eq=False)
+class EngineNotRunning(EchoActorsError, ConnectionError):
+    """No engine listens in the state directory. Not raised for one that closes meanwhile: that is ``EngineClosed``."""
+
+    state_dir: str
+
+    def __str__(self) -> str:
+        return f"no engine is running on {self.state_dir}, or it has the setting control_socket off"
+
+
+@attrs.define(slots=False, eq=False)
 class EngineClosed(EchoActorsError, RuntimeError):
     """The engine is draining or closed and takes no new work."""
 
@@ -130,13 +145,8 @@ class EngineClosed(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class StoreError(EchoActorsError, RuntimeError):
+class StoreError(_Reasoned, EchoActorsError, RuntimeError):
     """The store could not do what was asked; nothing of that request was stored."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)
@@ -272,7 +282,7 @@ class TurnOverBudget(TurnFailed, BudgetExceeded):
 
 @attrs.define(slots=False, eq=False)
 class ChannelSuspended(EchoActorsError, RuntimeError):
-    """The channel's actor failed too often and takes nothing until it is resumed."""
+    """The channel takes nothing until it is resumed: its actor failed too often, or an operator wants it so."""
 
     channel: str
     reason: str = ""
@@ -282,10 +292,5 @@ class ChannelSuspended(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class WrongLoop(EchoActorsError, RuntimeError):
+class WrongLoop(_Reasoned, EchoActorsError, RuntimeError):
     """A way into the engine was used where another kind of event loop runs, or none; the text says which fits."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason

@@ -196,6 +196,8 @@ class ChannelActor:
             self.idleness.end(self.mailbox.wake)
         if entry is None:
             return None
+        if self.channel in self.services.suspensions.reasons:
+            await self.services.suspensions.over(self.channel)
         ticket = self.services.gate.try_to_enter()
         if ticket is None:
             with trio.CancelScope() as self._waiting:
@@ -225,13 +227,17 @@ class ChannelActor:
         try:
             await self.services.turn_slots.acquire()
             try:
-                # What ran while this turn waited for its slot may have closed the gate.
-                if not self._draining and self.services.gate.admits(self._ticket) and self.mailbox.begin(entry):
+                if self._may_begin() and self.mailbox.begin(entry):
                     await self.runner.serve(entry, self._ticket)
             finally:
                 self.services.turn_slots.release()
         finally:
             self._between_turns.release()
+
+    def _may_begin(self) -> bool:
+        # What ran while this turn waited for its slot may have closed the gate.
+        suspended = self.channel in self.services.suspensions.reasons
+        return not self._draining and not suspended and self.services.gate.admits(self._ticket)
 
     def _leaving(self) -> bool:
         """Whether the engine drains; it may begin to during any await, which the attribute does not tell mypy."""

@@ -256,3 +256,14 @@ class BlockingEngine(Blocking):
                 ``Lagged`` before them when some are lost.
             buffer_size: How many events may wait for this subscriber; the setting ``subscriber_buffer`` by default.
         """
+
+    def suspend(self, channel: str, *, reason: str = "suspended by the operator") -> bool:
+        """Let the channel take nothing until it is resumed; False when it is suspended already.
+
+        New messages are refused with ``ChannelSuspended``. Those that wait go on waiting, on their queue clock, and a
+        turn that runs goes on to its end, unless it is interrupted. It holds for this run of the program.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            EngineClosed: The engine is draining.
+        """

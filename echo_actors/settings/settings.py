@@ -38,6 +38,9 @@ class Settings:
     )
     audit_path: Path | None = setting(None, "The audit log; else audit.jsonl in the state directory.")
     audit_content: bool = setting(default=False, doc="Write message and reply texts into the audit log.")
+    control_socket: bool = setting(
+        default=True, doc="Listen on a socket in the state directory, for the commands of the same user."
+    )
     claude_bin: Path | None = setting(None, "The CLI; else CLAUDE_BIN, else PATH, else the SDK wheel's.")
     model: str = setting("sonnet", "The model of channels that have not chosen one; one of `models`.")
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")

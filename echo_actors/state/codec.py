@@ -92,17 +92,23 @@ class Codec:
 
 def make_codec() -> Codec:
     """Build the formats; done once per store, since it compiles their functions."""
-    converter = make_converter(omit_if_default=True, detailed_validation=False)
-    converter.register_unstructure_hook(datetime, _to_utc)
-    converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text).astimezone(UTC))
-    # Tool inputs are JSON as the CLI sent them; walking them would cost time and change nothing.
-    converter.register_unstructure_hook_func(_is_plain_json, lambda value: value)
-    converter.register_structure_hook_func(_is_plain_json, lambda value, _: value)
+    converter = json_converter(omit_if_default=True)
     return Codec(
         Format("message", Message, converter),
         Format("outcome", Outcome, converter),
         Format("snapshot", SessionSnapshot, converter, version=2, upgrades={1: _model_as_an_option}),
     )
+
+
+def json_converter(*, omit_if_default: bool) -> OrjsonConverter:
+    """A converter between records and what JSON can hold, with times in UTC."""
+    converter = make_converter(omit_if_default=omit_if_default, detailed_validation=False)
+    converter.register_unstructure_hook(datetime, _to_utc)
+    converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text).astimezone(UTC))
+    # Tool inputs are JSON as the CLI sent them; walking them would cost time and change nothing.
+    converter.register_unstructure_hook_func(_is_plain_json, lambda value: value)
+    converter.register_structure_hook_func(_is_plain_json, lambda value, _: value)
+    return converter
 
 
 def _model_as_an_option(fields: Fields) -> Fields:

@@ -1,4 +1,4 @@
-"""What calls a class of the engine has, and of which kind each is: the one definition that the portals follow."""
+"""What calls a class has, and of which kind each is: the one definition for all who carry an engine's calls."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def kind_of(value: Any) -> Kind:
     """The kind of a class's attribute.
 
     Raises:
-        TypeError: It is of no kind that a portal knows.
+        TypeError: It is of no kind that can be carried elsewhere.
     """
     if isinstance(value, property):
         return Kind.READ
     if inspect.iscoroutinefunction(value):
         return Kind.AWAITED
     if not inspect.isfunction(value) or inspect.isasyncgenfunction(value):
-        raise TypeError(f"a portal cannot carry {value!r}")
+        raise TypeError(f"cannot carry {value!r} to another place")
     return Kind.ENTERED if inspect.isasyncgenfunction(inspect.unwrap(value)) or _gives_manager(value) else Kind.DIRECT
 
 
