@@ -79,7 +79,7 @@ from echo_actors.models import (
     Usage,
 )
 from echo_actors.settings import ChannelOptions, OptionChanges, Policy, Settings
-from echo_actors.state.records import SessionSnapshot
+from echo_actors.state.records import SessionSnapshot, StoredMessage
 
 __all__ = [
     "Accepted",
@@ -144,6 +144,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreLocked",
+    "StoredMessage",
     "Stream",
     "TextDelta",
     "ToolCall",

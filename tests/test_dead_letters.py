@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 import trio
-from commands_program import Finished, Program
+from commands_program import Program, said_besides
 from support import new_id
 
 from echo_actors import Outcome, OutcomeKind, Settings, open_engine
@@ -26,7 +26,7 @@ def program(tmp_path: Path) -> Program:
     return Program(tmp_path)
 
 
-async def _dead_letter(program: Program, text: str = "poison", channel: str = "c") -> str:
+async def leave_dead_letter(program: Program, text: str = "poison", channel: str = "c") -> str:
     """Leave a dead letter in the store; give its id."""
     message_id, now = new_id(), datetime.now(UTC)
     outcome = Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="started 3 times without coming to an end", attempts=3)
@@ -43,7 +43,7 @@ async def _dead_letter(program: Program, text: str = "poison", channel: str = "c
 
 async def test_list_shows_each_with_the_reason(program: Program) -> None:
     """As a table, and with every field as JSON."""
-    one, two = await _dead_letter(program), await _dead_letter(program, channel="\x1b[31mred\n")
+    one, two = await leave_dead_letter(program), await leave_dead_letter(program, channel="\x1b[31mred\n")
     lines = [line.split("\t") for line in (await program.run("dead-letters", "list")).out.splitlines()]
     assert [line[0] for line in lines] == ["message", one, two]
     assert "started 3 times" in lines[1][-1]
@@ -57,7 +57,7 @@ async def test_list_shows_each_with_the_reason(program: Program) -> None:
 
 async def test_show_prints_the_text(program: Program) -> None:
     """Under what is known about the message."""
-    one = await _dead_letter(program, "line one\nline two")
+    one = await leave_dead_letter(program, "line one\nline two")
     shown = (await program.run("dead-letters", "show", one)).out
     assert shown.startswith(f"message: {one}\nchannel: c\n")
     assert shown.endswith("\n\nline one\nline two\n")
@@ -66,8 +66,9 @@ async def test_show_prints_the_text(program: Program) -> None:
 
 async def test_resend_lets_it_run_at_the_next_start(program: Program) -> None:
     """With its attempts counted anew; it is a dead letter no more."""
-    one = await _dead_letter(program)
-    assert await program.run("dead-letters", "resend", one) == Finished(0, "", "")
+    one = await leave_dead_letter(program)
+    finished = await program.run("dead-letters", "resend", one)
+    assert (finished.code, finished.out, said_besides(finished)) == (0, "", "")
     assert orjson.loads((await program.run("dead-letters", "list", "--json")).out) == []
     with trio.fail_after(20):
         async with open_engine(Settings(state_dir=program.state), driver=InstantDriver()) as engine:
@@ -77,7 +78,7 @@ async def test_resend_lets_it_run_at_the_next_start(program: Program) -> None:
 
 async def test_drop_forgets_it(program: Program) -> None:
     """The others stay."""
-    one, two = await _dead_letter(program), await _dead_letter(program)
+    one, two = await leave_dead_letter(program), await leave_dead_letter(program)
     assert (await program.run("dead-letters", "drop", one)).code == Exit.DONE
     found = orjson.loads((await program.run("dead-letters", "list", "--json")).out)
     assert [each["message_id"] for each in found] == [two]
@@ -96,7 +97,7 @@ async def test_what_is_no_dead_letter_is_left_alone(program: Program, verb: str)
 @pytest.mark.parametrize("arguments", [["list"], ["resend"], ["drop"]])
 async def test_a_running_engine_keeps_the_store_to_itself(program: Program, arguments: list[str]) -> None:
     """The exit code is that of the store."""
-    one = await _dead_letter(program)
+    one = await leave_dead_letter(program)
     lock = lock_directory(program.state, now=datetime.now(UTC))
     try:
         finished = await program.run("dead-letters", *arguments, *([] if arguments == ["list"] else [one]))

@@ -175,6 +175,15 @@ class ChannelActor:
             self._last_loaded = entries[-1].message.sequence
         self.mailbox.restore(entries, backlog)
 
+    def readmit(self, stored: StoredMessage) -> None:
+        """Take a message of long ago into the mailbox again, behind those that wait there."""
+        backlog = self.mailbox.backlog
+        if backlog and stored.message.sequence > self._last_loaded:
+            # It is among those that are loaded as there is room.
+            self.mailbox.backlog += 1
+        else:
+            self.mailbox.restore([self.entry_of(stored)], backlog)
+
     async def _load(self) -> Claim:
         """Claim the channel and read its session, once: the first who needs them does."""
         async with self._loading:

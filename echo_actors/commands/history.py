@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from echo_actors.claude.driver import KeptSession
 from echo_actors.claude.history import read_history
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.options import Running, StateDir, settings_at
+from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, write
 from echo_actors.engine.recorded import named
@@ -33,7 +34,7 @@ async def history(
     state_dir: StateDir = None,
     ending: Running,
 ) -> int:
-    """Print a channel's conversation from the CLI's transcript; no engine may be running on the store.
+    """Print a channel's conversation from the CLI's transcript, also while an engine runs.
 
     Args:
         channel: The conversation's key.
@@ -43,11 +44,12 @@ async def history(
         ending: How the command may be ended before its time.
     """
     del ending
-    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
-    async with opened_store(settings, owner="history") as store:
-        found = (
-            History(channel=channel, session_id=None) if store is None else await _history(channel, store, settings)
-        )
+    settings = settings_at(state_dir)
+    async with running_engine(settings.state_dir) as engine:
+        if engine is None:
+            found = await _of_store(channel, settings)
+        else:
+            found = await engine.history(channel, limit=None)
     text = to_json(found) if format == "json" else to_markdown(found)
     if output is None:
         write(harmless(text))
@@ -63,6 +65,11 @@ async def _write_file(path: Path, text: str) -> None:
         raise SettingsError(f"{path} cannot be written: {problem.strerror}", name="output") from problem
     async with file:
         await file.write(text)
+
+
+async def _of_store(channel: str, settings: Settings) -> History:
+    async with opened_store(settings, owner="history", instead=True) as store:
+        return History(channel=channel, session_id=None) if store is None else await _history(channel, store, settings)
 
 
 async def _history(channel: str, store: SQLiteStore, settings: Settings) -> History:

@@ -22,6 +22,18 @@ ClaudeBin: TypeAlias = Annotated[Path | None, Parameter(name="--claude-bin", hel
 Model: TypeAlias = Annotated[str | None, Parameter(name="--model", help="The model; one of the setting `models`.")]
 WorkingDir: TypeAlias = Annotated[Path | None, Parameter(name="--working-dir", help=_help("working_dir"))]
 
+
+def settings_at(state_dir: Path | None) -> Settings:
+    """The settings, of which a command needs no more than where the state directory is.
+
+    Raises:
+        SettingsError: One cannot be used.
+    """
+    return Settings.load(**({"state_dir": state_dir} if state_dir else {}))
+
+
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
+
 Running: TypeAlias = Annotated[Ending, Parameter(parse=False)]
 """What a command is given besides its arguments: how it may be ended."""
 

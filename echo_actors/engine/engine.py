@@ -5,11 +5,12 @@ from __future__ import annotations
 from echo_actors.actors.topic import Subscription
 from echo_actors.engine.channel_calls import ChannelCalls
 from echo_actors.engine.conversation_calls import ConversationCalls
+from echo_actors.engine.dead_letter_calls import DeadLetterCalls
 from echo_actors.engine.message_calls import MessageCalls
 from echo_actors.engine.status import EngineStatus
 
 
-class Engine(MessageCalls, ChannelCalls, ConversationCalls):
+class Engine(MessageCalls, ChannelCalls, ConversationCalls, DeadLetterCalls):
     """Many channels, one conversation each. Made by ``open_engine``; its calls belong to that trio run."""
 
     def subscribe(

@@ -15,7 +15,7 @@ from echo_actors.models.budgets import Spending
 from echo_actors.models.messages import Outcome, Receipt, Reply
 from echo_actors.models.permissions import Answer
 from echo_actors.settings.options import ChannelOptions, OptionChanges
-from echo_actors.state.records import SessionSnapshot
+from echo_actors.state.records import SessionSnapshot, StoredMessage
 
 class RemoteEngine:
     """An engine in another program. Its calls are those of ``Engine``, but ``drain`` and ``settings``; all wait.
@@ -99,6 +99,21 @@ class RemoteEngine:
             InvalidMessage: The channel's name cannot be one.
             StoreError: The options could not be kept.
             EngineClosed: The engine is draining.
+        """
+
+    async def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        """A page of the dead letters, oldest first, those after the given sequence.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
+        """
+
+    async def discard(self, message_id: str | uuid.UUID) -> None:
+        """Drop a dead letter for good.
+
+        Raises:
+            InvalidMessage: It is none.
+            StoreError: The store did not take it.
         """
 
     async def fork(self, channel: str, new_channel: str) -> None:
@@ -185,6 +200,15 @@ class RemoteEngine:
 
     async def resume(self, channel: str) -> bool:
         """Lift a channel's suspension; False when it was not suspended."""
+
+    async def revive(self, message_id: str | uuid.UUID) -> None:
+        """Let a dead letter run again, as if it had not been started yet; behind what waits in its channel.
+
+        Raises:
+            InvalidMessage: It is none.
+            StoreError: The store did not take it.
+            EngineClosed: The engine is draining.
+        """
 
     async def session(self, channel: str) -> SessionSnapshot | None:
         """The channel's session as stored; None when it has none."""
