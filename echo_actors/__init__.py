@@ -26,6 +26,7 @@ from echo_actors.errors import (
 )
 from echo_actors.events import (
     Accepted,
+    AuditChanged,
     BlockFinished,
     Event,
     Lagged,
@@ -58,6 +59,7 @@ from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
     "Accepted",
+    "AuditChanged",
     "Author",
     "Block",
     "BlockFinished",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Services:
 
     Attributes:
         launch: How a channel's CLI runs, with the default model.
+        audit_sync: With the setting of that name, has what was recorded on the disk, or gives up after a while.
     """
 
     settings: Settings
@@ -49,3 +50,4 @@ class Services:
     launch: Launch
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    audit_sync: Callable[[], Awaitable[None]] | None = None

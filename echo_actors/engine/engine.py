@@ -43,6 +43,7 @@ class Engine(MessageCalls, ChannelCalls):
             suspended=dict(supervisor.suspended),
             gate=self._services.gate.state.reason,
             audit_problem=self._audit.problem,
+            audit_lost=self._audit.lost,
         )
 
     async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - how long turns may go on
