@@ -187,6 +187,44 @@ class TurnTimedOut(TurnFailed, TimeoutError):
 
 
 @attrs.define(slots=False, eq=False)
+class NoConversation(EchoActorsError, LookupError):
+    """A channel that was to be forked has no conversation yet. Nothing was changed."""
+
+    channel: str
+
+    def __str__(self) -> str:
+        return f"channel {self.channel!r} has no conversation to fork"
+
+
+@attrs.define(slots=False, eq=False)
+class ConversationExists(EchoActorsError, FileExistsError):
+    """A channel that a fork was to go to has a conversation already. Nothing was changed."""
+
+    channel: str
+
+    def __str__(self) -> str:
+        return f"channel {self.channel!r} has a conversation already; fork into another, or engine.clear() it first"
+
+
+@attrs.define(slots=False, eq=False)
+class TranscriptMissing(EchoActorsError, FileNotFoundError):
+    """The store knows a conversation whose transcript is not where the CLI keeps it.
+
+    Not raised for a channel without a conversation, whose history is empty.
+    """
+
+    channel: str
+    session_id: str
+    working_dir: str
+
+    def __str__(self) -> str:
+        return (
+            f"the transcript of channel {self.channel!r}, session {self.session_id}, is gone: it was deleted, or the "
+            f"CLI has another home (HOME, CLAUDE_CONFIG_DIR) than the one that ran in {self.working_dir or 'it'}"
+        )
+
+
+@attrs.define(slots=False, eq=False)
 class ChannelSuspended(EchoActorsError, RuntimeError):
     """The channel's actor failed too often and takes nothing until it is resumed."""
 

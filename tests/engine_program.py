@@ -11,17 +11,18 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import attrs
 import orjson
 import trio
 
 from echo_actors import Engine, Settings, open_engine
+from echo_actors.claude import forking
 from echo_actors.claude.driver import TurnRequest
 from echo_actors.claude.residency import Residency
 from echo_actors.errors import StoreError, StoreFull
@@ -37,8 +38,11 @@ POINTS = {
     "started": ("start", "after"),
     "unstored": ("finish", "before"),
     "ended": ("finish", "after"),
+    "copied": ("save", "before"),
+    "forked": ("save", "after"),
 }
-"""Where the program can kill itself: before or after a write to the store. ``working`` is within a tool's use."""
+"""Where the program can kill itself: before or after a write to the store. ``working`` is within a tool's use, and
+``copying`` within the copy of a conversation."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +58,7 @@ class Orders:
         refuses: A method of the store that never finds room.
         busy: The busy policy of all but the first message.
         deadline: Seconds until the messages expire, if they have not begun.
+        fork: A channel, and the one that it is forked into once the first message has ended.
         limit: Whether the program, instead of all that, lets its files not grow for a while, and ends by itself.
     """
 
@@ -66,6 +71,7 @@ class Orders:
     refuses: str = ""
     busy: str = "queue"
     deadline: float | None = None
+    fork: tuple[str, str] | None = None
     limit: bool = False
 
 
@@ -150,6 +156,11 @@ def _deadly(method: Callable[..., Awaitable[Any]], moment: str, nth: int) -> Cal
     return wrapped
 
 
+def _first_line_and_death(source: BinaryIO, _: str) -> Iterator[bytes]:
+    yield source.readline()
+    _die()
+
+
 async def _full(*_: Any, **__: Any) -> NoReturn:
     _tell("refused")
     raise StoreFull("there is no room")
@@ -195,6 +206,9 @@ async def _post(engine: Engine, orders: Orders) -> None:
             busy=BusyPolicy(orders.busy if number else "queue"),
             deadline=deadline,
         )
+    if orders.fork is not None:
+        await engine.outcome(orders.posts[0][0])
+        await engine.fork(*orders.fork)
 
 
 def _settings(orders: Orders) -> Settings:
@@ -243,6 +257,8 @@ def _main() -> None:
     if orders.die_at in POINTS:
         name, moment = POINTS[orders.die_at]
         setattr(SQLiteStore, name, _deadly(getattr(SQLiteStore, name), moment, orders.nth))
+    if orders.die_at == "copying":
+        vars(forking)["_lines"] = _first_line_and_death
     trio.run(_run, orders)
 
 

@@ -28,6 +28,9 @@ EXAMPLES = [
     errors.StaleRevision("stale"),
     errors.TurnFailed(Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="three attempts")),
     errors.TurnTimedOut(TIMED_OUT),
+    errors.NoConversation("c"),
+    errors.ConversationExists("c"),
+    errors.TranscriptMissing("c", "the-session", "/work"),
     errors.ChannelSuspended("c", "it crashed"),
     errors.GateClosed("billing", 60.0),
 ]
@@ -41,6 +44,9 @@ OF_A_BUILTIN = {
     errors.StoreError: RuntimeError,
     errors.TurnFailed: RuntimeError,
     errors.TurnTimedOut: TimeoutError,
+    errors.NoConversation: LookupError,
+    errors.ConversationExists: FileExistsError,
+    errors.TranscriptMissing: FileNotFoundError,
     errors.ChannelSuspended: RuntimeError,
 }
 

@@ -14,7 +14,8 @@ from echo_actors import errors, events
 PACKAGE = Path(echo_actors.__file__).parent
 ROOMS = (
     *("commands", "echo_core", "portal", "control", "engine", "actors", "claude", "admission", "state", "personality"),
-    *("safety", "rendering", "audit", "telemetry", "events", "settings", "errors", "models", "simulator"),
+    *("export", "safety", "rendering", "audit", "telemetry", "events", "settings"),
+    *("errors", "history", "models", "simulator"),
 )
 """From top to bottom; a room imports only rooms below it."""
 

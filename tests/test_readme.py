@@ -36,6 +36,15 @@ async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -
     assert "exit code 3" in printed[1]
 
 
+async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> None:
+    """The first message is sent and grows; what is behind its limit becomes the second."""
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[2])).splitlines()
+    assert printed[0] == "4 messages"
+    assert printed[1].startswith("send 0 ")
+    assert [line for line in printed if line.startswith("send")][1:] == ["send 1 Hello!"]
+    assert printed[-1].split()[1:] == ["1", "Hello!"]
+
+
 async def test_the_example_with_many_channels_runs_as_it_is(tmp_path: Path) -> None:
     """Every channel gets its answers in order, and what is delivered twice is answered once."""
     printed = (await Reader(tmp_path, {}).runs(str(CLONE / "examples" / "many_channels.py"))).splitlines()

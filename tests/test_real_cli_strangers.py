@@ -11,7 +11,7 @@ from conftest import Host, first, residents
 
 from echo_actors.events import TextDelta, ToolFinished
 from echo_actors.models import Author, Trust
-from echo_actors.safety.fence import defuse, parse
+from echo_actors.safety.fence import defuse, needs_fence, parse
 
 pytestmark = pytest.mark.real_cli
 
@@ -79,10 +79,10 @@ async def test_no_text_attaches_a_file_or_runs_a_command_or_leaves_its_fence(
     for place, (text, call) in enumerate(zip(texts, host.model.calls, strict=True)):
         assert call.session_id == session.session_id
         assert len(call.history) == place
-        if author is None and trust is not Trust.EXTERNAL:
-            assert call.user_text == text
-        else:
+        if needs_fence(trust, author.name if author else None, text):
             _check_fence(call.user_text, text, trust)
+        else:
+            assert call.user_text == text
 
 
 def _check_fence(got: str, text: str, trust: Trust) -> None:
@@ -106,7 +106,11 @@ async def test_an_old_cli_gets_visibly_defused_text(host: Host, tmp_path: Path, 
     async with host.engine(claude_bin=old, allowed_tools=()) as engine:
         for text in texts:
             await engine.ask("c", text)
-    assert [call.user_text for call in host.model.calls] == [defuse(text) for text in texts]
+    for call, text in zip(host.model.calls, texts, strict=True):
+        if needs_fence("member", None, text):
+            _check_fence(call.user_text, defuse(text), Trust.MEMBER)
+        else:
+            assert call.user_text == defuse(text)
     assert not [call for call in host.model.calls if "@" in call.user_text or call.user_text.lstrip().startswith("/")]
     assert not [body for body in host.bodies if COMBINATION.encode() in body]
     assert host.audit("cli.found")[-1]["defused"] is True

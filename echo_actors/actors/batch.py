@@ -34,7 +34,7 @@ async def content_of(messages: Iterable[Message]) -> str:
 
 def _shown(message: Message) -> str:
     author = message.author
-    if not needs_fence(message.trust, author.name if author else None):
+    if not needs_fence(message.trust, author.name if author else None, message.text):
         return message.text
     return fence(
         message.text,

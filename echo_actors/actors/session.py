@@ -47,6 +47,11 @@ class Session:
             self._candidate = self.services.driver.new_session(self.channel, self.launch)
         return self._candidate
 
+    @property
+    def known_id(self) -> str | None:
+        """The id of the conversation as far as there is one; that of a first turn counts, which may be running."""
+        return self.session_id if self.established else self._candidate
+
     def id_for(self, entry: Entry) -> str:
         """The id that a message's turn runs under: of a first turn that was cut, the one that it began."""
         if not self.established and entry.recovered and entry.session_id is not None:
@@ -156,6 +161,14 @@ class Session:
         self.snapshot = await self.services.store.save(claim, vacant)
         self._announce(None, previous.session_id, "cleared")
         return True
+
+    async def begin_as(self, claim: Claim, origin: SessionSnapshot, copy_id: str) -> None:
+        """Begin as a copy of another channel's conversation; the copy is there, under this id."""
+        revision = self.snapshot.revision if self.snapshot is not None else 0
+        forked = origin.forked(self.channel, copy_id, revision=revision, now=self.services.now())
+        self.snapshot = await self.services.store.save(claim, forked)
+        self._candidate, self._failed_starts = None, 0
+        self._announce(copy_id, None, f"forked from channel {origin.channel}")
 
     async def set_model(self, claim: Claim, model: str) -> None:
         """Choose the model from the next turn on."""

@@ -14,6 +14,7 @@ import attrs
 
 from echo_actors.errors import CLIFailed
 from echo_actors.events import Event
+from echo_actors.history import History
 from echo_actors.models import Block, Spent
 
 
@@ -46,6 +47,19 @@ class SessionRequest:
     session_id: str
     established: bool
     launch: Launch
+
+
+@attrs.frozen(kw_only=True)
+class KeptSession:
+    """A session as the CLI keeps it, whether or not one runs.
+
+    Attributes:
+        working_dir: Where its CLI ran; it is kept by that.
+    """
+
+    channel: str
+    session_id: str
+    working_dir: Path
 
 
 @attrs.frozen(kw_only=True)
@@ -177,6 +191,29 @@ class Driver(Protocol):
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer to a request that was run before, if the session has it whole; None otherwise."""
+
+    async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
+        """A page of a session's conversation, also while a turn runs in it; None when there is no such session.
+
+        Args:
+            session: Which.
+            limit: The most entries, the newest of those in question; None for all.
+            before: The id of an entry that the page shall end before; None for the end of the conversation.
+
+        Raises:
+            InvalidMessage: The conversation has no such entry.
+            CLIFailed: The session cannot be read.
+        """
+
+    async def fork(self, session: KeptSession) -> str:
+        """Copy a session as it is now; give the id of the copy, which no turn has run in and nothing was paid for.
+
+        No turn may run in it meanwhile. The copy is there whole or not at all.
+
+        Raises:
+            SessionLost: There is no such session.
+            CLIFailed: It cannot be copied.
+        """
 
     async def retire(self, channel: str, reason: str) -> None:
         """End the channel's process, if there is one."""

@@ -42,9 +42,14 @@ def number(value: object) -> float:
     return 0.0
 
 
+def request_usage(usage: Mapping[str, Any]) -> Usage:
+    """What one request to the model took."""
+    return _count(usage, _TURN_USAGE)
+
+
 def context_size(usage: Mapping[str, Any]) -> int:
     """The size of the conversation after a request: everything that went in, and what came out."""
-    counted = _count(usage, _TURN_USAGE)
+    counted = request_usage(usage)
     return counted.input_tokens + counted.output_tokens + counted.cache_read_tokens + counted.cache_creation_tokens
 
 
@@ -89,4 +94,4 @@ class Meter:
         before = self._last_total if self._last_total is not None else min(self.baseline(), total)
         self._last_total = total
         usage = result.get("usage")
-        return _count(usage if isinstance(usage, dict) else {}, _TURN_USAGE), max(0.0, total - before)
+        return request_usage(usage if isinstance(usage, dict) else {}), max(0.0, total - before)

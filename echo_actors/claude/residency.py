@@ -9,11 +9,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import attrs
 import trio
 
-from echo_actors.claude.driver import Launch, Phase, Processes, SessionRequest, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import (
+    KeptSession,
+    Launch,
+    Phase,
+    Processes,
+    SessionLost,
+    SessionRequest,
+    TurnListener,
+    TurnRequest,
+    TurnResult,
+)
+from echo_actors.claude.forking import fork
+from echo_actors.claude.history import read_history
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
@@ -22,8 +35,10 @@ from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.spares import Spares
 from echo_actors.claude.spawning import Spawner
+from echo_actors.claude.transcript import Transcript
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.errors import CLIFailed
+from echo_actors.history import History
 from echo_actors.safety.fence import defuse
 from echo_actors.settings import Settings
 
@@ -172,6 +187,22 @@ class Residency:
         return TurnResult(
             uuids=(request.turn_id,), session_id=request.session_id, text=recorded.text, blocks=recorded.blocks
         )
+
+    async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
+        """A page of what the transcript has of the conversation; see ``Driver``."""
+        read = partial(read_history, session, self.spawner.cli_environment, limit=limit, before=before)
+        # It changes nothing, so nobody needs to wait for it who does not want it any more.
+        return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+
+    async def fork(self, session: KeptSession) -> str:
+        """Copy the session's transcript; see ``Driver``."""
+        transcript = Transcript.of(session.session_id, session.working_dir, self.spawner.cli_environment)
+        try:
+            return await trio.to_thread.run_sync(fork, transcript)
+        except FileNotFoundError as problem:
+            raise SessionLost(f"the transcript of session {session.session_id} is gone") from problem
+        except OSError as problem:
+            raise CLIFailed(f"session {session.session_id} cannot be copied: {problem}") from problem
 
     async def retire(self, channel: str, reason: str) -> None:
         """End the channel's process; see ``Driver``."""

@@ -92,10 +92,14 @@ class Spawner:
             withheld=",".join(environment.withheld),
         )
 
+    @property
+    def cli_environment(self) -> Mapping[str, str]:
+        """The variables that say where a CLI keeps its sessions, among others."""
+        return {**self.environ, **self.settings.environment}
+
     def transcript(self, request: SessionRequest) -> Transcript:
         """The transcript of a request's session."""
-        where = {**self.environ, **self.settings.environment}
-        return Transcript.of(request.session_id, request.launch.working_dir, where)
+        return Transcript.of(request.session_id, request.launch.working_dir, self.cli_environment)
 
     def resumable(self, request: SessionRequest) -> bool:
         """Whether a request's session can be resumed; otherwise it is to begin.

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import orjson
 
 from echo_actors.claude.content import block_of, contents, reply_text, table
+from echo_actors.claude.entries import SYNTHETIC, parsed, results_in
 from echo_actors.claude.meter import number
 from echo_actors.models import Block
 
@@ -24,11 +24,6 @@ def config_dir(environment: Mapping[str, str]) -> Path:
     """Where a CLI with this environment keeps its state."""
     home = Path(environment.get("HOME", "~")).expanduser()
     return Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude")
-
-
-_SYNTHETIC = "<synthetic>"
-"""The model of what the CLI itself put in the assistant's mouth: an API error, or "No response requested." when it
-resumes a session whose last message has no answer (measured with CLI 2.1.330). None of it is an answer."""
 
 
 @attrs.frozen
@@ -65,11 +60,8 @@ class Transcript:
         try:
             with self.path.open("rb") as lines:
                 for line in lines:
-                    try:
-                        entry = orjson.loads(line)
-                    except orjson.JSONDecodeError:
-                        continue
-                    if isinstance(entry, dict):
+                    entry = parsed(line)
+                    if entry is not None:
                         yield entry
         except FileNotFoundError:
             return
@@ -97,18 +89,14 @@ class Transcript:
                 continue
             if entry.get("type") == "user" and entry.get("uuid") == uuid:
                 found, stop_reason, blocks = True, None, []
-            elif found and entry.get("type") == "user" and not _is_tool_result(entry):
+            elif found and entry.get("type") == "user" and not results_in(entry):
                 break
             elif found and entry.get("type") == "assistant":
                 message = table(entry, "message")
-                if message.get("model") != _SYNTHETIC:
+                if message.get("model") != SYNTHETIC:
                     blocks += [block_of(raw) for raw in contents(message)]
                     stop_reason = message.get("stop_reason")
         if not found:
             return None
         finished = stop_reason not in (None, "tool_use", "pause_turn")
         return RecordedReply(reply_text(blocks), tuple(blocks), finished)
-
-
-def _is_tool_result(entry: Mapping[str, Any]) -> bool:
-    return any(block.get("type") == "tool_result" for block in contents(table(entry, "message")))

@@ -16,6 +16,7 @@ from echo_actors.commands.dead_letters import dead_letters
 from echo_actors.commands.demo import demo
 from echo_actors.commands.doctor import doctor
 from echo_actors.commands.exits import Exit, abandon_output, report
+from echo_actors.commands.history import history
 from echo_actors.commands.prompt import prompt
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
@@ -60,7 +61,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, dead_letters, prompt, doctor, demo):
+    for command in (chat, send, sessions, history, dead_letters, prompt, doctor, demo):
         app.command(command)
     return app
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from echo_actors.actors.topic import Subscription
 from echo_actors.engine.channel_calls import ChannelCalls
+from echo_actors.engine.conversation_calls import ConversationCalls
 from echo_actors.engine.message_calls import MessageCalls
 from echo_actors.engine.status import EngineStatus
 
 
-class Engine(MessageCalls, ChannelCalls):
+class Engine(MessageCalls, ChannelCalls, ConversationCalls):
     """Many channels, one conversation each. Made by ``open_engine``; its calls belong to that trio run."""
 
     def subscribe(

@@ -81,10 +81,12 @@ _PICTURES, _DELETE_PICTURE = 0x2400, "\u2421"
 
 _IN_NAME = str.maketrans({'"': "＂", "[": "［", "]": "］"})  # noqa: RUF001 - look-alikes are the point
 _NONCE = re.compile("[0-9a-f]{32}")
-_HEADER = re.compile(
+_MARKERS = ("[fence ", "[end of fence ")
+HEADER = re.compile(
     rf"\[fence (?P<nonce>[0-9a-f]{{32}}) trust=(?P<trust>{'|'.join(Trust)})"
     r'(?: author="(?P<name>[^"]*)")?(?: id="(?P<id>[^"]*)")?\]'
 )
+"""A fence's first line."""
 
 
 @attrs.frozen
@@ -108,16 +110,18 @@ def new_nonce(random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> str
     return random_bytes(16).hex()
 
 
-def needs_fence(trust: str, author_name: str | None) -> bool:
+def needs_fence(trust: str, author_name: str | None, text: str) -> bool:
     """Say whether a message must be fenced.
 
     External text always is. Other text is as soon as its author is named: then several people share the
-    channel, and none of them may speak in another's name.
+    channel, and none of them may speak in another's name. So is text that has a marker in it: without a fence of its
+    own it could pass for somebody else's.
 
     Raises:
         ValueError: There is no such trust.
     """
-    return Trust(trust) is Trust.EXTERNAL or author_name is not None
+    named = Trust(trust) is Trust.EXTERNAL or author_name is not None
+    return named or any(marker in text for marker in _MARKERS)
 
 
 def fence(text: str, *, author_name: str | None, author_id: str | None, trust: str, nonce: str) -> str:
@@ -136,7 +140,7 @@ def fence(text: str, *, author_name: str | None, author_id: str | None, trust: s
     if not _NONCE.fullmatch(nonce):
         raise ValueError(f"A nonce is 32 lowercase hexadecimal digits, not {nonce!r}.")
     name, identity = _label("author", author_name), _label("id", author_id)
-    content = (PREFIX + _visible(line) for line in _LINE_END.split(text))
+    content = (PREFIX + visible(line) for line in lines_of(text))
     return "\n".join((f"[fence {nonce} trust={Trust(trust).value}{name}{identity}]", *content, _end(nonce)))
 
 
@@ -148,8 +152,8 @@ def parse(fenced: str, nonce: str) -> FencedText | None:
     Returns:
         None if this is not exactly one whole fence with this nonce.
     """
-    lines = _LINE_END.split(fenced)
-    header, content = _HEADER.fullmatch(lines[0]), lines[1:-1]
+    lines = lines_of(fenced)
+    header, content = HEADER.fullmatch(lines[0]), lines[1:-1]
     if header is None or header["nonce"] != nonce or lines[-1] != _end(nonce):
         return None
     if not content or not all(line.startswith(PREFIX) for line in content):
@@ -177,21 +181,26 @@ def _end(nonce: str) -> str:
 def _label(key: str, value: str | None) -> str:
     """Write an author's name or id for the first line; neither can leave its quotes, nor imitate a bracket."""
     # Cut before and after: a name can be huge, and what is invisible grows when it is shown.
-    shown = _visible((value or "").strip()[: NAME_LIMIT + 1]).translate(_IN_NAME)
+    shown = visible((value or "").strip()[: NAME_LIMIT + 1]).translate(_IN_NAME)
     if len(shown) > NAME_LIMIT:
         shown = shown[: NAME_LIMIT - 1] + "…"
     return f' {key}="{shown}"' if shown else ""
 
 
-def _visible(text: str) -> str:
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, split wherever any reader might see a line end."""
+    return _LINE_END.split(text)
+
+
+def visible(line: str) -> str:
     """Write what is invisible in one line of text so that it is seen."""
-    flags = {place for flag in _FLAG.finditer(text) for place in range(*flag.span())}
+    flags = {place for flag in _FLAG.finditer(line) for place in range(*flag.span())}
 
     def show(match: re.Match[str]) -> str:
         place, char = match.start(), match[0]
-        return char if place in flags or _is_needed(text, place) else _name(char)
+        return char if place in flags or _is_needed(line, place) else _name(char)
 
-    return _HIDDEN.sub(show, text)
+    return _HIDDEN.sub(show, line)
 
 
 def _is_needed(text: str, place: int) -> bool:

@@ -74,6 +74,33 @@ class SessionSnapshot:
             context_tokens=spent.context_tokens or self.context_tokens,
         )
 
+    def forked(self, channel: str, session_id: str, *, revision: int, now: datetime) -> SessionSnapshot:
+        """The snapshot of a channel whose conversation begins as a copy of this one.
+
+        All that was chosen for this channel holds there too; what it took does not count there.
+
+        Args:
+            channel: The new one.
+            session_id: The copy.
+            revision: Of what is stored of the new channel, 0 for nothing.
+            now: The time.
+        """
+        return attrs.evolve(
+            self,
+            channel=channel,
+            session_id=session_id,
+            created_at=now,
+            last_message_at=now,
+            message_count=0,
+            total_input_tokens=0,
+            total_output_tokens=0,
+            total_cache_read_tokens=0,
+            total_cache_creation_tokens=0,
+            total_cost_usd=0.0,
+            duration_ms=0,
+            revision=revision,
+        )
+
 
 @attrs.frozen(kw_only=True)
 class StoredMessage:

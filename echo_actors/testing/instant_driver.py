@@ -17,15 +17,29 @@ from __future__ import annotations
 
 import inspect
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 import trio
 
-from echo_actors.claude.driver import Launch, Phase, Processes, SessionRequest, TurnListener, TurnRequest, TurnResult
+from echo_actors.claude.driver import (
+    KeptSession,
+    Launch,
+    Phase,
+    Processes,
+    SessionLost,
+    SessionRequest,
+    TurnListener,
+    TurnRequest,
+    TurnResult,
+)
 from echo_actors.events import BlockFinished
+from echo_actors.history import History
 from echo_actors.models import Block, Spent, Usage
+from echo_actors.testing.conversations import exchange, page_of
 
 Answer: TypeAlias = TurnResult | Exception
 """A result to give, or an error to raise."""
@@ -67,6 +81,7 @@ class InstantDriver:
         recorded: What ``recall`` finds, by the uuid of the request: answers of an earlier run of the program.
         retired: Channels whose process was to end, each with the reason.
         prewarmed: Requests for a process ahead of a turn.
+        turns: The last requests that got a result, each with that; what ``history`` is made of.
     """
 
     answer: Callable[[TurnRequest], Answer | Awaitable[Answer]] = echo
@@ -76,6 +91,7 @@ class InstantDriver:
     recorded: Mapping[str, TurnResult] = attrs.Factory(dict)
     retired: list[tuple[str, str]] = attrs.Factory(list)
     prewarmed: list[SessionRequest] = attrs.Factory(list)
+    turns: deque[tuple[TurnRequest, TurnResult]] = attrs.Factory(partial(deque, maxlen=100))
     _running: dict[str, _Turn] = attrs.Factory(dict)
 
     @property
@@ -121,6 +137,7 @@ class InstantDriver:
             raise answer
         for block in answer.blocks:
             listener.on_event(BlockFinished(channel=request.channel, turn_id=request.turn_id, block=block))
+        self.turns.append((request, answer))
         return attrs.evolve(answer, uuids=(*answer.uuids, *turn.steered)) if turn.steered else answer
 
     def interrupt(self, channel: str) -> None:
@@ -143,6 +160,27 @@ class InstantDriver:
         """What is recorded for the request."""
         await trio.lowlevel.checkpoint()
         return self.recorded.get(request.turn_id)
+
+    async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
+        """What ``turns`` has of the session."""
+        await trio.lowlevel.checkpoint()
+        said = [
+            words
+            for request, result in self.turns
+            if request.session_id == session.session_id
+            for words in exchange(request.turn_id, request.content, result.text)
+        ]
+        return page_of(session, said, limit=limit, before=before) if said else None
+
+    async def fork(self, session: KeptSession) -> str:
+        """Let ``turns`` have the session's turns in another one too."""
+        await trio.lowlevel.checkpoint()
+        copy_id = str(uuid.uuid4())
+        own = [turn for turn in self.turns if turn[0].session_id == session.session_id]
+        if not own:
+            raise SessionLost(f"there is no session {session.session_id}")
+        self.turns += [(attrs.evolve(request, session_id=copy_id), result) for request, result in own]
+        return copy_id
 
     async def retire(self, channel: str, reason: str) -> None:
         """Note it; there is no process to end."""

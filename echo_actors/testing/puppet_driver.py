@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from echo_actors.claude.driver import (
+    KeptSession,
     Launch,
     Phase,
     Processes,
@@ -24,7 +25,9 @@ from echo_actors.claude.driver import (
     TurnResult,
 )
 from echo_actors.errors import CLIFailed
+from echo_actors.history import History
 from echo_actors.models import Block, Spent, Usage
+from echo_actors.testing.conversations import exchange, page_of
 
 Left = Literal["join", "stay", "return"]
 """What becomes of messages that wait in the CLI when a turn ends: answered by it, by the next one, or given back."""
@@ -180,6 +183,24 @@ class PuppetDriver:
         await trio.lowlevel.checkpoint()
         text = self.conversations.sessions.get(request.session_id, {}).get(request.turn_id)
         return None if text is None else _answered((request.turn_id,), request.session_id, text, Spent())
+
+    async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
+        """The answers in the transcript, each after the uuid of its message, whose text is not kept."""
+        await trio.lowlevel.checkpoint()
+        messages = self.conversations.sessions.get(session.session_id)
+        if messages is None:
+            return None
+        said = [words for uuid, answer in messages.items() for words in exchange(uuid, uuid, answer)]
+        return page_of(session, said, limit=limit, before=before)
+
+    async def fork(self, session: KeptSession) -> str:
+        """Copy the transcript."""
+        await trio.lowlevel.checkpoint()
+        if session.session_id not in self.conversations.sessions:
+            raise SessionLost(f"the transcript of session {session.session_id} is gone")
+        copy_id = str(uuid.uuid4())
+        self.conversations.sessions[copy_id] = dict(self.conversations.sessions[session.session_id])
+        return copy_id
 
     async def retire(self, channel: str, reason: str) -> None:  # noqa: ARG002 - there is nobody to tell it
         """Forget what waits in the channel's process."""
