@@ -100,6 +100,7 @@ class Verdict:
         torn: How many unfinished lines the log accounts for; each is what a crash leaves.
         cuts: How many times the log itself says that lines before are missing.
         lost: How many records the log itself says were never written.
+        unfinished: Whether a last line that is not finished was passed over, because the log may be growing.
     """
 
     lines: int
@@ -110,6 +111,7 @@ class Verdict:
     torn: int = 0
     cuts: int = 0
     lost: int = 0
+    unfinished: bool = False
 
     @property
     def ok(self) -> bool:
@@ -135,33 +137,44 @@ def verify(
         paths: The log's files, oldest first, as ``log_files`` gives them.
         known_head: A head that was kept elsewhere.
         after: The last line of the file before the first of these, when older files are not at hand.
-        growing: Whether the log is being written, so that an unfinished line at its end means nothing.
+        growing: Whether the log may be being written, so that an unfinished line at its end means nothing.
         progress: Called now and then with how many bytes have been read since the last call.
 
     Raises:
         OSError: A file cannot be read.
     """
-    lines = _lines(paths, growing, progress or (lambda _: None))
-    return _Check(Checker(after), known_head, after is None).run(lines)
+    reading = _Reading(list(paths), growing, progress or (lambda _: None))
+    verdict = _Check(Checker(after), known_head, after is None).run(reading.lines())
+    return attrs.evolve(verdict, unfinished=reading.unfinished)
 
 
 _PROGRESS_BYTES = 2**20
 
 
-def _lines(paths: Iterable[Path], growing: bool, progress: Callable[[int], None]) -> Iterator[Line]:
-    read = 0
-    files = list(paths)
-    for path in files:
-        name = str(path)
-        for number, raw in enumerate(lines_of(path), 1):
-            if growing and path == files[-1] and not raw.endswith(b"\n"):
-                break
-            yield Line(name, number, raw)
-            read += len(raw)
-            if read >= _PROGRESS_BYTES:
-                progress(read)
-                read = 0
-    progress(read)
+@attrs.define
+class _Reading:
+    """Reads the files, and tells how far it is."""
+
+    files: list[Path]
+    growing: bool
+    progress: Callable[[int], None]
+    unfinished: bool = False
+
+    def lines(self) -> Iterator[Line]:
+        """The lines in order; not an unfinished last one, if the log may be growing."""
+        read = 0
+        for path in self.files:
+            name = str(path)
+            for number, raw in enumerate(lines_of(path), 1):
+                if self.growing and path == self.files[-1] and not raw.endswith(b"\n"):
+                    self.unfinished = True
+                    break
+                yield Line(name, number, raw)
+                read += len(raw)
+                if read >= _PROGRESS_BYTES:
+                    self.progress(read)
+                    read = 0
+        self.progress(read)
 
 
 @attrs.define

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import select
 import sys
 from typing import Final
 
@@ -28,6 +30,18 @@ def console() -> Console:
 def on_terminal() -> bool:
     """Say whether a person reads standard output."""
     return sys.stdout.isatty()
+
+
+def check_reader() -> None:
+    """See that somebody still reads standard output, without writing to it.
+
+    Raises:
+        BrokenPipeError: It is a pipe, and its other end is closed.
+    """
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if any(state & select.POLLERR for _, state in poll.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, "nobody reads standard output")
 
 
 def write(text: str) -> None:
