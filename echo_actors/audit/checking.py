@@ -253,10 +253,7 @@ class _Check:
             self.bad = BadLine(first.file, first.number, Damage.UNFINISHED, _UNACCOUNTED)
         elif last is not None and parse(last.body) is None:
             self.bad = BadLine(last.file, last.number, Damage.CHANGED, "it is no record")
-        elif self.may_begin_late and self.first and begin != GENESIS and begin not in self.checker.removed:
-            self.bad = BadLine(
-                self.first.file, self.first.number, Damage.REMOVED, f"lines 1 to {begin.seq}, before it, are missing"
-            )
+        # A cut end may have had the record that tells why the log does not begin with line 1.
         elif known is not None and not self.found and known.seq > begin.seq:
             where = self.last or Line("", 0, b"")
             self.bad = BadLine(
@@ -264,6 +261,10 @@ class _Check:
                 where.number,
                 Damage.CUT,
                 f"the log ended with line {known.seq}; here it ends with {head.seq}",
+            )
+        elif self.may_begin_late and self.first and begin != GENESIS and begin not in self.checker.removed:
+            self.bad = BadLine(
+                self.first.file, self.first.number, Damage.REMOVED, f"lines 1 to {begin.seq}, before it, are missing"
             )
 
 
