@@ -128,9 +128,11 @@ class _Ahead:
         second: Line | None = None
         follows = missed = copied = False
         number = record["seq"] if record else 0
+        # There may be hundreds of thousands of lines; only those with these numbers have to be read.
+        begins = tuple(b'{"seq":%d,' % each for each in (head.seq + 1, number - 1, number))
         for line in lines:
             second = second or line
-            found = parse(line.body)
+            found = parse(line.body) if line.raw.startswith(begins) else None
             if found is None:
                 continue
             follows = follows or (found["seq"] == head.seq + 1 and found["prev"] == head.hash)
