@@ -183,7 +183,7 @@ async def test_the_records_of_a_run_with_turns_tools_and_faults_are_valid(tmp_pa
     settings = scripted_settings(tmp_path, audit_content=True, spares=1, max_attempts=2)
     async with scripted_engine(settings, seconds=60) as engine:
         await engine.ask("a", "hello", author=Author("Ana"))
-        await engine.ask("a", "use [[tool Bash]]")
+        await engine.ask("a", "use [[tool-sleep 0]]")
         for text in ("[[exit 3]]", "[[is-error 400]]", "[[is-error 529]]"):
             with pytest.raises(TurnFailed):
                 await engine.ask("b", text)
@@ -197,7 +197,7 @@ async def test_the_records_of_a_run_with_turns_tools_and_faults_are_valid(tmp_pa
     kinds = all_valid(settings)
     assert kinds >= {
         *("engine.started", "engine.draining", "engine.closed", "cli.found", "message.accepted", "turn.started"),
-        *("turn.ended", "session.changed", "process.spawned", "process.stopped", "spare.claimed"),
+        *("turn.ended", "session.changed", "process.spawned", "process.stopped", "spare.claimed", "tool.started"),
         *("operator.interrupt", "operator.set_model", "operator.clear"),
     }
 
