@@ -37,11 +37,13 @@ class AuditLog:
 
     Attributes:
         content: Whether texts are written, for ``text_fields``.
+        unsynced: How many ends of turns were announced before they were on the disk, though they should have been.
     """
 
     _clock: Callable[[], datetime]
     _writer: Writer
     content: bool
+    unsynced: int = 0
 
     @property
     def head(self) -> Head:

@@ -84,29 +84,18 @@ async def watch_audit(audit: AuditLog, store: Store, hub: Hub) -> None:
         await trio.sleep(LOOK_EVERY)
 
 
-@attrs.define
-class AuditSync:
-    """Has what was recorded on the disk before the end of a turn is announced.
-
-    Attributes:
-        failures: How many times it was announced without.
-    """
-
-    _audit: AuditLog
-    failures: int = 0
-
-    async def __call__(self) -> None:
-        """Wait for the disk, for ``SYNC_WITHIN`` seconds at most, and say so if it refuses."""
-        with trio.CancelScope(shield=True):
-            synced = await self._audit.flush(sync=True, timeout=SYNC_WITHIN)
-        if not synced:
-            self.failures += 1
-            self._audit.record("audit.unsynced", times=self.failures, problem=self._audit.problem)
-
-
 def sync_before_ends(settings: Settings, audit: AuditLog) -> Callable[[], Awaitable[None]] | None:
-    """What the end of a turn waits for; None when it waits for nothing."""
-    return AuditSync(audit) if settings.audit_sync else None
+    """What the end of a turn waits for: that all that was recorded is on the disk. None when it waits for nothing."""
+
+    async def sync() -> None:
+        """Wait for ``SYNC_WITHIN`` seconds at most, and say so if the disk refuses."""
+        with trio.CancelScope(shield=True):
+            synced = await audit.flush(sync=True, timeout=SYNC_WITHIN)
+        if not synced:
+            audit.unsynced += 1
+            audit.record("audit.unsynced", times=audit.unsynced, problem=audit.problem)
+
+    return sync if settings.audit_sync else None
 
 
 async def _keep_head(store: Store, head: Head) -> bool:
