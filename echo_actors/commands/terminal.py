@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import select
+import stat
 import sys
 from typing import Final
 
@@ -33,11 +35,13 @@ def on_terminal() -> bool:
 
 
 def check_reader() -> None:
-    """See that somebody still reads standard output, without writing to it.
+    """See that somebody still reads standard output, if that is a pipe; a closed terminal tells by a signal.
 
     Raises:
-        BrokenPipeError: It is a pipe, and its other end is closed.
+        BrokenPipeError: Nobody does.
     """
+    if not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        return
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if any(state & select.POLLERR for _, state in poll.poll(0)):
