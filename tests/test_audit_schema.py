@@ -44,21 +44,21 @@ def calls() -> Iterator[Call]:
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 for node in ast.walk(function):
-                    if isinstance(node, ast.Call) and (call := recorded(path, function, node)):
-                        yield call
+                    if isinstance(node, ast.Call):
+                        yield from recorded(path, function, node)
 
 
-def recorded(path: Path, function: ast.AST, node: ast.Call) -> Call | None:
-    """The record that a call makes, if it makes one."""
+def recorded(path: Path, function: ast.AST, node: ast.Call) -> list[Call]:
+    """The records that a call can make: one, or one of two, or none."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
     if name not in RECORDS or len(node.args) != 1:
-        return None
-    event = event_name(node.args[0])
+        return []
+    events = event_names(node.args[0])
     where = f"{path.relative_to(PACKAGE)}:{node.lineno}"
-    if event is None:
+    if None in events:
         # Something else that is called so, unless it is given fields.
         assert not node.keywords, f"{where}: write the name of the event where it is recorded"
-        return None
+        return []
     fields, more = set[str](), False
     for keyword in node.keywords:
         if keyword.arg is not None:
@@ -66,15 +66,17 @@ def recorded(path: Path, function: ast.AST, node: ast.Call) -> Call | None:
         else:
             more = True
             fields |= spread(keyword.value, function, where)
-    return Call(where, event, frozenset(fields), more)
+    return [Call(where, event, frozenset(fields), more) for event in events if event is not None]
 
 
-def event_name(node: ast.expr) -> str | None:
-    """The event, written out or as one of the chain's constants."""
+def event_names(node: ast.expr) -> list[str | None]:
+    """The event, written out or as one of the chain's constants; two if it depends; None for what is neither."""
+    if isinstance(node, ast.IfExp):
+        return [*event_names(node.body), *event_names(node.orelse)]
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
+        return [node.value]
     value = getattr(chain, node.id, None) if isinstance(node, ast.Name) else None
-    return value if isinstance(value, str) else None
+    return [value if isinstance(value, str) else None]
 
 
 def spread(value: ast.expr, function: ast.AST, where: str) -> set[str]:
