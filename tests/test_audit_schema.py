@@ -217,3 +217,14 @@ async def test_the_records_of_a_restart_are_valid(tmp_path: Path) -> None:
     found = settings.audit_file.read_bytes().replace(b"half a line\n", b"")
     settings.audit_file.write_bytes(found)
     assert all_valid(settings) >= {"audit.torn", "audit.cut"}
+
+
+async def test_the_records_of_questions_and_budgets_are_valid(tmp_path: Path) -> None:
+    """A tool that somebody has to allow, and a budget that one turn uses up."""
+    settings = scripted_settings(
+        tmp_path, audit_content=True, permission_questions=True, permission_timeout=0.05, daily_budget_usd=0.0005
+    )
+    async with scripted_engine(settings) as engine:
+        await engine.ask("a", "[[ask-permission]]")
+        await engine.ask("a", "hello")
+    assert all_valid(settings) >= {"permission.asked", "permission.answered", "budget.warning", "budget.exceeded"}
