@@ -61,7 +61,6 @@ class Writer:
     Attributes:
         head: The last record that is in the file.
         problem: Why nothing can be written now; None when it can.
-        untidy: Why a full file is not followed by another, or an old one not removed; None when all is as it should.
         dropped: How many records found no room so far, or could not be made.
         unmade: How many records could not be made, and why the last could not; None when all could.
     """
@@ -76,7 +75,6 @@ class Writer:
     _lost: Callable[[int, str], bytes]
     _pruned: Callable[[Old], bytes]
     problem: str | None = None
-    untidy: str | None = attrs.field(default=None, init=False)
     dropped: int = attrs.field(default=0, init=False)
     unmade: str | None = attrs.field(default=None, init=False)
     _unmade: int = attrs.field(default=0, init=False)
@@ -84,6 +82,8 @@ class Writer:
     _queue: _Batch = attrs.field(factory=_Batch, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _rest: float = attrs.field(default=0.0, init=False)
+    _not_followed: str | None = attrs.field(default=None, init=False)
+    _not_removed: str | None = attrs.field(default=None, init=False)
     _next_rotation: float = attrs.field(default=0.0, init=False)
     _next_look: float = attrs.field(default=0.0, init=False)
     _owner: threading.Thread = attrs.field(factory=threading.current_thread, init=False)
@@ -199,6 +199,11 @@ class Writer:
             self._chain = self.head = chain
         return 0
 
+    @property
+    def untidy(self) -> str | None:
+        """Why a full file is not followed by another, or an old one not removed; None when all is as it should."""
+        return self._not_followed or self._not_removed
+
     def _tidy(self) -> bool:
         """Begin another file when this one is full, and remove what is old; False as for a batch."""
         now = time.monotonic()
@@ -208,14 +213,20 @@ class Writer:
             if self._file.is_full:
                 self._file.rotate(self.head.seq)
                 self._next_look = 0.0
-            if now >= self._next_look:
-                self._next_look = now + RETENTION_EVERY
-                return self._remove_old()
+            self._not_followed = None
         except OSError as problem:
-            self._next_rotation, self.untidy = now + self._retry, str(problem)
-        else:
-            self.untidy = None
-        return True
+            self._next_rotation, self._not_followed = now + self._retry, str(problem)
+            return True
+        if now < self._next_look:
+            return True
+        self._next_look = now + RETENTION_EVERY
+        try:
+            went_on = self._remove_old()
+        except OSError as problem:
+            self._not_removed = str(problem)
+            return True
+        self._not_removed = None
+        return went_on
 
     def _remove_old(self) -> bool:
         old = self._file.old()
