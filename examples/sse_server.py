@@ -183,7 +183,7 @@ async def paced(events: AsyncIterator[Event], end: asyncio.Future[Any]) -> Async
     coming: asyncio.Future[Event | None] | None = None
     try:
         while True:
-            coming = coming or asyncio.ensure_future(_next(events))
+            coming = coming or asyncio.ensure_future(anext(events, None))
             over = end.done()
             waited_for = {coming} if over else {coming, end}
             done, _ = await asyncio.wait(
@@ -199,10 +199,6 @@ async def paced(events: AsyncIterator[Event], end: asyncio.Future[Any]) -> Async
     finally:
         if coming is not None:
             coming.cancel()
-
-
-async def _next(events: AsyncIterator[Event]) -> Event | None:
-    return await anext(events, None)
 
 
 def encoded(event: Event) -> bytes:

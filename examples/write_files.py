@@ -50,7 +50,7 @@ class Files:
         Its name has what is harmless of the channel's, which may be anything, and enough of its hash to be its own.
         """
         harmless = re.sub(r"[^a-z0-9]+", "-", channel.lower())[:40].strip("-")
-        return self.directory / f"{harmless}-{hashlib.sha256(channel.encode()).hexdigest()[:16]}.jsonl"
+        return self.directory / f"{harmless or 'channel'}-{hashlib.sha256(channel.encode()).hexdigest()[:16]}.jsonl"
 
     def write(self, event: Event) -> None:
         """Append an event, then keep its cursor: a crash between the two writes it twice, with the same cursor.
@@ -71,7 +71,7 @@ def _append(path: Path, line: bytes) -> None:
         before = file.tell()
         try:
             if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, "the disk is full")
+                raise OSError(errno.ENOSPC, "the disk is full")  # noqa: TRY301 - as if the system had
         except OSError:
             with suppress(OSError):
                 file.truncate(before)
@@ -115,11 +115,13 @@ async def main() -> None:
     """Talk in channels of all kinds of names, and see what is in the files."""
     with TemporaryDirectory() as name:
         files = Files(Path(name) / "channels")
-        async with trio.open_nursery() as nursery, open_engine(tryout_settings()) as engine:
-            await nursery.start(write_files, engine, files)
-            for channel in ("discord:42", "../../etc/passwd", "\N{WHITE SMILING FACE}"):
-                await engine.ask(channel, "Hello!")
-        # The engine has closed, and with it the subscription; the nursery has waited until all of it was written.
+        async with trio.open_nursery() as nursery:
+            async with open_engine(tryout_settings()) as engine:
+                await nursery.start(write_files, engine, files)
+                for channel in ("discord:42", "../../etc/passwd", "\N{WHITE SMILING FACE}"):
+                    await engine.ask(channel, "Hello!")
+            # The engine has closed, and with it the subscription. What cannot be written in this time is lost.
+            nursery.cancel_scope.deadline = trio.current_time() + 10
         for path in sorted(files.directory.glob("*.jsonl")):
             lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
             print(f"{path.name}: {', '.join(line['event'] for line in lines)}")
