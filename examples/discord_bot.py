@@ -221,7 +221,7 @@ def in_plain_words(error: EchoActorsError, *, accepted: bool) -> str:  # noqa: C
     """
     match error:
         case MailboxFull(depth=depth):
-            return f"I have {depth} messages to answer here before yours. Please send it again in a while."
+            return f"I cannot remember more than {depth} waiting here. Please send that again in a while."
         case GateClosed(retry_after=seconds):
             return f"I cannot think at the moment. Please try again in {math.ceil(seconds / 60)} min."
         case ChannelSuspended():
