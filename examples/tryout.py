@@ -20,7 +20,7 @@ def tryout_settings() -> Settings:
     directory = TemporaryDirectory(prefix="echo-actors-example-", ignore_cleanup_errors=True)
     atexit.register(directory.cleanup)
     place = Path(directory.name)
-    return Settings(
+    return Settings.load(
         state_dir=place / "state",
         working_dir=place,
         claude_bin=write_scripted_cli(place),
