@@ -1,12 +1,14 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
+from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
     ActiveFileError,
+    BudgetExceeded,
     CallTimedOut,
     ChannelSuspended,
     CLIFailed,
@@ -15,6 +17,7 @@ from echo_actors.errors import (
     EchoActorsError,
     EngineClosed,
     GateClosed,
+    InvalidAnswer,
     InvalidMessage,
     MailboxFull,
     NoConversation,
@@ -27,14 +30,17 @@ from echo_actors.errors import (
     StoreLocked,
     TranscriptMissing,
     TurnFailed,
+    TurnOverBudget,
     TurnTimedOut,
     WrongLoop,
 )
 from echo_actors.events import (
     Accepted,
     BlockFinished,
+    BudgetWarning,
     Event,
     Lagged,
+    PermissionAnswered,
     PermissionAsked,
     Retrying,
     SessionChanged,
@@ -48,35 +54,51 @@ from echo_actors.events import (
 from echo_actors.export import to_json, to_markdown
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import (
+    Allow,
+    AnsweredBy,
     Author,
     Block,
+    Budget,
+    BudgetPeriod,
+    BudgetScope,
     BusyPolicy,
     Clock,
+    Deny,
     FullPolicy,
     Outcome,
     OutcomeKind,
     Receipt,
     Reply,
     SessionConflict,
+    Spending,
     Trust,
     Usage,
 )
-from echo_actors.settings import Settings
+from echo_actors.settings import ChannelOptions, OptionChanges, Policy, Settings
 from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
     "Accepted",
     "ActiveFileError",
+    "Allow",
+    "AnsweredBy",
     "Author",
     "Block",
     "BlockFinished",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetPeriod",
+    "BudgetScope",
+    "BudgetWarning",
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
     "CallTimedOut",
+    "ChannelOptions",
     "ChannelSuspended",
     "Clock",
     "ConversationExists",
+    "Deny",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
@@ -87,16 +109,21 @@ __all__ = [
     "History",
     "HistoryEntry",
     "HistoryRole",
+    "InvalidAnswer",
     "InvalidMessage",
     "Lagged",
     "MailboxFull",
     "MessageOptions",
     "NoConversation",
     "NotStorable",
+    "OptionChanges",
     "Outcome",
     "OutcomeKind",
+    "PermissionAnswered",
     "PermissionAsked",
+    "PermissionCallback",
     "PersonalityError",
+    "Policy",
     "Receipt",
     "Reply",
     "Retrying",
@@ -105,6 +132,7 @@ __all__ = [
     "SessionSnapshot",
     "Settings",
     "SettingsError",
+    "Spending",
     "StaleRevision",
     "StoreError",
     "StoreFull",
@@ -118,6 +146,7 @@ __all__ = [
     "Trust",
     "TurnEnded",
     "TurnFailed",
+    "TurnOverBudget",
     "TurnStarted",
     "TurnTimedOut",
     "UnknownFrame",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.models import Clock, Outcome
+from echo_actors.models import Budget, Clock, Outcome
 
 
 class EchoActorsError(Exception):
@@ -85,6 +85,16 @@ class CLIFailed(EchoActorsError, RuntimeError):
 @attrs.define(slots=False, eq=False)
 class InvalidMessage(EchoActorsError, ValueError):
     """A message or a channel's name cannot be accepted as it is. Nothing was stored."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class InvalidAnswer(EchoActorsError, ValueError):
+    """The answer to a permission question cannot be given as it is. The question stays open."""
 
     reason: str
 
@@ -171,6 +181,23 @@ class GateClosed(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
+class BudgetExceeded(EchoActorsError):
+    """No turn may begin: what may be spent in the day or the month was spent.
+
+    Raised as such when a message is refused for it; nothing was stored then. For one that had been accepted before,
+    ``ask`` raises the subclass ``TurnOverBudget``.
+
+    Attributes:
+        budget: Whose it is, its limit, what was spent, and when the next one begins.
+    """
+
+    budget: Budget
+
+    def __str__(self) -> str:
+        return str(self.budget)
+
+
+@attrs.define(slots=False, eq=False)
 class TurnFailed(EchoActorsError, RuntimeError):
     """A message ended without an answer. Never raised for a message that was not accepted."""
 
@@ -236,6 +263,11 @@ class TranscriptMissing(EchoActorsError, FileNotFoundError):
             f"the transcript of channel {self.channel!r}, session {self.session_id}, is gone: it was deleted, or the "
             f"CLI has another home (HOME, CLAUDE_CONFIG_DIR) than the one that ran in {self.working_dir or 'it'}"
         )
+
+
+@attrs.define(slots=False, eq=False)
+class TurnOverBudget(TurnFailed, BudgetExceeded):
+    """The message was accepted, and when its turn came a budget was used up."""
 
 
 @attrs.define(slots=False, eq=False)

@@ -187,13 +187,14 @@ def forked(settings: Settings) -> None:
     """A child of ``fork`` has no engine; its parent's goes on."""
     with open_portal(settings) as engine:
         begin(engine)
-        child = os.fork()
-        if child == 0:
-            try:
-                engine.ask(CHANNEL, "Hello")
-            except EngineClosed:
-                say("child: closed")
-            sys.exit(4)
+        with engine.subscribe():
+            child = os.fork()
+            if child == 0:
+                try:
+                    engine.ask(CHANNEL, "Hello")
+                except EngineClosed:
+                    say("child: closed")
+                sys.exit(4)
         _, status = os.waitpid(child, 0)
         say("child exited with", os.waitstatus_to_exitcode(status))
         say(engine.ask(CHANNEL, "Hello").text)

@@ -312,3 +312,9 @@ def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "active.json").read_text() == "text"
     with pytest.raises(ActiveFileError, match="it is a directory"):
         write_file(tmp_path, "text")
+
+
+def test_an_imported_model_is_the_channels_own_choice() -> None:
+    """Its next turn runs on it, not on the setting's."""
+    snapshot = snapshot_of("c", record(model="opus"), models=("sonnet", "opus"), working_dir=Path())
+    assert snapshot.options.model == "opus"

@@ -10,14 +10,16 @@ import logging
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 import pytest
 import trio
+from conftest import Host
 from portal_support import CHANNEL, WITHIN, engine_threads, finish, in_engine
-from support import new_id, plain_settings
+from support import left_running, new_id, plain_settings
 
 from echo_actors import (
     Engine,
@@ -26,6 +28,7 @@ from echo_actors import (
     Lagged,
     OutcomeKind,
     StoreLocked,
+    TextDelta,
     TurnEnded,
     TurnFailed,
     WrongLoop,
@@ -436,6 +439,38 @@ def test_cancelling_who_closes_cuts_the_turns(tmp_path: Path) -> None:
             assert (await engine.outcome(message)).kind is OutcomeKind.ANSWERED
 
     runs(main)
+
+
+@pytest.mark.real_cli
+async def test_a_timeout_interrupts_a_turn_of_the_real_cli(host: Host) -> None:
+    """Its channel is free again at once, in the same session, and nothing is left running."""
+
+    async def main() -> None:
+        async with open_async_portal(host.settings()) as engine:
+            first = await engine.ask(CHANNEL, "Hello")
+            message = new_id()
+            began = asyncio.Event()
+
+            async def look() -> None:
+                async with engine.subscribe(CHANNEL) as events:
+                    async for event in events:
+                        if isinstance(event, TextDelta):
+                            began.set()
+
+            looking = asyncio.create_task(look())
+            asking = asyncio.create_task(engine.ask(CHANNEL, "Slowly [[stall 30]]", message_id=message))
+            await began.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert (await engine.outcome(message)).kind is OutcomeKind.CANCELLED
+            assert (await engine.ask(CHANNEL, "Again")).session_id == first.session_id
+            looking.cancel()
+            run_ids.append(engine.status().run_id)
+
+    run_ids: list[str] = []
+    await trio.to_thread.run_sync(partial(asyncio.run, main(), debug=True))
+    assert left_running(run_ids[0]) == set()
 
 
 # -- events

@@ -60,6 +60,8 @@ async def _beside(harness: Harness, channels: int, seconds: float) -> Round:
             "working_dir": str(workplace.work),
             "environment": dict(workplace.environment),
             "claude_bin": str(harness.scripted_cli),
+            "max_residents": channels,
+            "turn_slots": channels,
         }
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(note, program, settings=settings, channels=channels, seconds=seconds))

@@ -191,6 +191,7 @@ class Supervisor:
                     return
         finally:
             del self.actors[actor.channel]
+            actor.purse.close()
             if self.closing and not self.actors:
                 self._at_rest.set()
 

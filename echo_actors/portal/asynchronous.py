@@ -79,7 +79,10 @@ async def _result_of(call: Call[T], lane: Lane) -> T:
         if isinstance(error, asyncio.CancelledError):
             await _taken(call, lane)
         raise
-    return unwrapped(call.future)
+    try:
+        return unwrapped(call.future)
+    finally:
+        del call
 
 
 async def _done(future: Future[Any], lane: Lane) -> None:

@@ -9,9 +9,12 @@ from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.status import EngineStatus
 from echo_actors.events import Event
 from echo_actors.history import History
-from echo_actors.models import Outcome, Receipt, Reply
+from echo_actors.models.budgets import Spending
+from echo_actors.models.messages import Outcome, Receipt, Reply
+from echo_actors.models.permissions import Answer
 from echo_actors.portal.blocking import Blocking
 from echo_actors.portal.iteration import BlockingEvents
+from echo_actors.settings.options import ChannelOptions, OptionChanges
 from echo_actors.settings.settings import Settings
 from echo_actors.state.records import SessionSnapshot
 
@@ -26,6 +29,7 @@ class _Stream(BlockingEvents[Event]):
 
         Raises:
             TurnFailed: The message ended without an answer.
+            TurnOverBudget: A budget was used up when its turn came.
             TurnTimedOut: One of its clocks ran out.
             EngineClosed: The engine closed before the message ended; it runs again at the next start.
             RuntimeError: The iteration has not ended yet.
@@ -56,6 +60,16 @@ class BlockingEngine(Blocking):
             InvalidMessage: The channel's name, or the session's id, cannot be one.
         """
 
+    def answer_permission(self, channel: str, request_id: str, answer: Answer) -> bool:
+        """Answer a question that a ``PermissionAsked`` event put. The first answer counts.
+
+        Returns:
+            False when it comes too late: the question was answered, its deadline passed, or its turn ended.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is. The question stays open.
+        """
+
     def ask(
         self, channel: str, text: str, *, on_cancel: OnCancel = "interrupt", **options: Unpack[MessageOptions]
     ) -> Reply:
@@ -70,6 +84,7 @@ class BlockingEngine(Blocking):
 
         Raises:
             TurnFailed: The message ended without an answer; carries the outcome.
+            TurnOverBudget: A budget was used up when its turn came; also a ``BudgetExceeded``.
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
         """
@@ -83,6 +98,23 @@ class BlockingEngine(Blocking):
             InvalidMessage: The channel's name cannot be one.
             StoreError: The store did not give the channel's session, or did not take that it is cleared.
             EngineClosed: The engine drains, or began to before the channel was cleared.
+        """
+
+    def configure(self, channel: str, **changes: Unpack[OptionChanges]) -> ChannelOptions:
+        """Change the channel's own options, from its next turn on; those that are not named stay.
+
+        They are kept with the channel, also when it is cleared, and go before the settings. None gives one back to the
+        settings. The size of the mailbox changes at once; the mailbox of a channel that was not in use has it once the
+        channel's first message is on disk.
+
+        Returns:
+            All of the channel's own options.
+
+        Raises:
+            SettingsError: An option is unknown or cannot be used. Nothing has changed then.
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The options could not be kept.
+            EngineClosed: The engine is draining.
         """
 
     def drain(self, timeout: float | None = None) -> None:
@@ -130,6 +162,9 @@ class BlockingEngine(Blocking):
     def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
         """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
 
+    def options(self, channel: str) -> ChannelOptions:
+        """The channel's own options, as set by ``configure``; what is None is as in the settings."""
+
     def outcome(self, message_id: str | uuid.UUID) -> Outcome:
         """Wait for a message's end; also for a message of an earlier run.
 
@@ -149,6 +184,7 @@ class BlockingEngine(Blocking):
         Raises:
             InvalidMessage: The message or the channel's name cannot be accepted.
             MailboxFull: The channel has as many messages waiting as it may.
+            BudgetExceeded: Nothing more may be spent on turns in this day or month.
             ChannelSuspended: The channel takes nothing until it is resumed.
             GateClosed: The account cannot be used.
             StoreError: The message could not be kept.
@@ -193,6 +229,9 @@ class BlockingEngine(Blocking):
     @property
     def settings(self) -> Settings:
         """The settings in force."""
+
+    def spending(self, channel: str | None = None) -> Spending:
+        """What the turns of a channel, or with None of all channels, have cost in this day and month of UTC."""
 
     def status(self) -> EngineStatus:
         """What the engine is doing at this moment."""

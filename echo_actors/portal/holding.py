@@ -47,6 +47,9 @@ class Held:
         else:
             self._raised = raised
             self._thread.soon(self._left.set)
+        if not self._thread.will_end and not self.call.future.done():
+            # In the child of a fork, where nothing is held.
+            self.call.future.set_result(False)
 
     async def _hold(self) -> bool:
         manager = self._make()

@@ -57,21 +57,34 @@ class Call(Generic[T]):
         self._context.run(calls.start_soon, self._run)
 
     async def _run(self) -> None:
-        with self._scope:
-            try:
-                result = await self._function()
-            except BaseException as error:
-                cancelled, other = _parted(error)
-                if other is None and self.if_cancelled is not None:
-                    self.future.set_result(self.if_cancelled)
-                else:
-                    self.future.set_exception(other or EngineClosed("the engine closed, or the call was cancelled"))
-                if cancelled is not None:
-                    raise cancelled from None
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                self.future.set_result(result)
+        try:
+            with self._scope:
+                await self._fill()
+        finally:
+            del self  # An error's traceback has this frame, and would keep itself alive by way of the future.
+
+    async def _fill(self) -> None:
+        try:
+            result = await self._function()
+        except BaseException as error:
+            cancelled = self._fail(error)
+            if cancelled is not None:
+                raise cancelled from None
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.future.set_result(result)
+        finally:
+            del self
+
+    def _fail(self, error: BaseException) -> BaseException | None:
+        """Tell whoever waits; give what of the error is trio's own."""
+        cancelled, other = _parted(error)
+        if other is None and self.if_cancelled is not None:
+            self.future.set_result(self.if_cancelled)
+        else:
+            self.future.set_exception(other or EngineClosed("the engine closed, or the call was cancelled"))
+        return cancelled
 
 
 @attrs.define(eq=False)
@@ -92,6 +105,7 @@ class EngineThread:
     _calls: trio.Nursery | None = attrs.field(default=None, init=False)
     _made: trio.MemorySendChannel[Call[Any]] = attrs.field(init=False)
     _broken_off: bool = attrs.field(default=False, init=False)
+    _cut: bool = attrs.field(default=False, init=False)
     _closing: trio.Event = attrs.field(factory=trio.Event, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
 
@@ -101,11 +115,6 @@ class EngineThread:
     def start(self) -> None:
         """Start the thread, which opens the engine."""
         self._thread.start()
-
-    @property
-    def mine(self) -> bool:
-        """Whether this is the calling thread."""
-        return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], Awaitable[T]], if_cancelled: T | None = None) -> Call[T]:
         """Have a coroutine function called, in a task of its own. Calls begin in the order in which they are made."""
@@ -158,7 +167,8 @@ class EngineThread:
 
     def cut(self) -> None:
         """End running turns now instead of letting them end."""
-        if self.opened.done() and self.opened.exception() is None:
+        if not self._cut and self.opened.done() and self.opened.exception() is None:
+            self._cut = True
             self.call(lambda: self.opened.result().drain(0))
 
     @property

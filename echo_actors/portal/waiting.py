@@ -41,7 +41,10 @@ def result_of(call: Call[T]) -> T:
         call.cancel()
         wait([call.future], TAKEN_WITHIN)
         raise
-    return unwrapped(call.future)
+    try:
+        return unwrapped(call.future)
+    finally:
+        del call
 
 
 def unwrapped(future: Future[T]) -> T:

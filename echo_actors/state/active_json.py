@@ -21,6 +21,7 @@ from uuid import UUID
 import attrs
 
 from echo_actors.errors import ActiveFileError
+from echo_actors.settings import ChannelOptions
 from echo_actors.state import strict_json
 from echo_actors.state.records import SessionSnapshot
 
@@ -160,7 +161,9 @@ def snapshot_of(channel: str, raw: Any, *, models: Collection[str], working_dir:
                 raise ValueError(f"{name} {problem}: {_shown(raw[name])}") from None
     if values["model"] not in models:
         raise ValueError(f"model {_shown(values['model'])} is none of the setting models: {', '.join(models)}")
-    snapshot = SessionSnapshot(channel=channel, working_dir=str(working_dir.resolve()), **values)
+    # Its channel had chosen it there; without the option, it would go over to the setting's.
+    options = ChannelOptions(model=values["model"])
+    snapshot = SessionSnapshot(channel=channel, working_dir=str(working_dir.resolve()), options=options, **values)
     written = exported(snapshot)
     extra = {name: value for name, value in raw.items() if name not in written or not _same(written[name], value)}
     return attrs.evolve(snapshot, extra=extra)
