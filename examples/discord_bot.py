@@ -31,6 +31,7 @@ from tryout import tryout_settings
 from echo_actors import (
     Author,
     BlockFinished,
+    BudgetExceeded,
     BusyPolicy,
     ChannelSuspended,
     EchoActorsError,
@@ -224,6 +225,8 @@ def in_plain_words(error: EchoActorsError, *, accepted: bool) -> str:  # noqa: C
             return f"I cannot remember more than {depth} waiting here. Please send that again in a while."
         case GateClosed(retry_after=seconds):
             return f"I cannot think at the moment. Please try again in {math.ceil(seconds / 60)} min."
+        case BudgetExceeded():
+            return "I have used up what I may spend. Please come back later."
         case ChannelSuspended():
             return "Something is broken in this channel, and I have stopped here until somebody has looked at it."
         case InvalidMessage():

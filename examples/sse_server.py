@@ -40,6 +40,7 @@ from starlette.types import Receive, Scope, Send
 from tryout import tryout_settings
 
 from echo_actors import (
+    BudgetExceeded,
     EchoActorsError,
     Engine,
     EngineClosed,
@@ -70,6 +71,7 @@ MOST_BYTES = 2**20
 REFUSALS: dict[type[BaseException], tuple[HTTPStatus, int]] = {
     InvalidMessage: (HTTPStatus.BAD_REQUEST, 0),
     MailboxFull: (HTTPStatus.TOO_MANY_REQUESTS, 10),
+    BudgetExceeded: (HTTPStatus.TOO_MANY_REQUESTS, 3600),
     GateClosed: (HTTPStatus.SERVICE_UNAVAILABLE, 60),
     EngineClosed: (HTTPStatus.SERVICE_UNAVAILABLE, 10),
     StoreError: (HTTPStatus.SERVICE_UNAVAILABLE, 60),

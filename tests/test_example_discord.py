@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fake_discord import LIMIT, FakeChannel, FakeDiscord, FakeInput, FakeMessage
 from support import asked, audit_records, left_running, scripted_settings
 
 from echo_actors import (
+    BudgetExceeded,
     BusyPolicy,
     ChannelSuspended,
     Clock,
@@ -29,8 +31,17 @@ from echo_actors import (
     TurnFailed,
     TurnTimedOut,
 )
+from echo_actors.models.budgets import Budget, BudgetPeriod, BudgetScope
 from echo_actors.portal import open_async_portal
 
+BUDGET = Budget(
+    scope=BudgetScope.CHANNEL,
+    channel="c",
+    period=BudgetPeriod.DAY,
+    limit_usd=1.0,
+    spent_usd=1.5,
+    resets_at=datetime(2030, 1, 1, tzinfo=UTC),
+)
 ANA, BEN, CYD = FakeUser(1, "Ana"), FakeUser(2, "Ben", (FakeRole("member"),)), FakeUser(3, "Cyd")
 INTERVAL = 0.2
 
@@ -216,6 +227,7 @@ def outcome(kind: OutcomeKind) -> Outcome:
     [
         (MailboxFull("c", 3, 3), False, "3 waiting"),
         (GateClosed("billing_error", 61.0), False, "in 2 min"),
+        (BudgetExceeded(BUDGET), False, "used up"),
         (ChannelSuspended("c", "reason"), False, "broken"),
         (InvalidMessage("reason"), False, "cannot read"),
         (EngineClosed(), True, "when I am back"),
