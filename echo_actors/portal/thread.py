@@ -228,6 +228,7 @@ async def _begin_in_order(made: trio.MemoryReceiveChannel[Call[Any]], calls: tri
     try:
         async for call in made:
             call.begin(calls)
+            del call  # While none comes, the last one, and its error, would be kept here.
     finally:
         with suppress(trio.WouldBlock):
             while True:
