@@ -15,7 +15,7 @@ from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Verdict
 from echo_actors.errors import NotStorable, StaleRevision, StoreError
 from echo_actors.events import TurnEnded
-from echo_actors.models import Outcome, OutcomeKind
+from echo_actors.models import Outcome, OutcomeKind, Spent
 from echo_actors.state.records import Claim, End
 
 T = TypeVar("T")
@@ -44,13 +44,16 @@ class Endings:
 
         A reply that no store can keep makes its messages fail, because a second try would find the same.
         """
+        spent = None if verdict.result is None else verdict.result.spent
         try:
-            await self._end(claim, entries, verdict, turn_id)
+            await self._end(claim, entries, verdict, turn_id, spent)
         except NotStorable as error:
             refused = Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="not_storable")
-            await self._end(claim, entries, refused, turn_id)
+            await self._end(claim, entries, refused, turn_id, spent)
 
-    async def _end(self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str) -> None:
+    async def _end(
+        self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str, spent: Spent | None
+    ) -> None:
         outcomes = [turns.outcome_of(verdict, entry, turn_id) for entry in entries]
         answered = sum(outcome.reply is not None for outcome in outcomes)
 
@@ -70,9 +73,11 @@ class Endings:
             turns.record_end(entry, outcome, verdict, self.services)
             entry.end(outcome)
             self.on_end(entry)
+            message_id = entry.message.message_id
             self.services.hub.publish(
-                TurnEnded(channel=self.channel, message_id=entry.message.message_id, turn_id=turn_id, outcome=outcome)
+                TurnEnded(channel=self.channel, message_id=message_id, turn_id=turn_id, outcome=outcome, spent=spent)
             )
+            spent = None
 
     async def end_unstarted(self, claim: Claim, entry: Entry, outcome: Outcome) -> None:
         """Keep and announce the end of a message that no turn was started for, or whose end is decided already."""

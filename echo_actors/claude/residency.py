@@ -7,6 +7,7 @@ the least recently used idle one hibernates first.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,6 +20,7 @@ from echo_actors.claude.driver import (
     Launch,
     Phase,
     Processes,
+    ProcessStatus,
     SessionLost,
     SessionRequest,
     TurnListener,
@@ -215,6 +217,18 @@ class Residency:
     def processes(self) -> Processes:
         """What runs at this moment; see ``Driver``."""
         return attrs.evolve(self.roster.processes(), memory=self.memory.total)
+
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process; see ``Driver``."""
+        resident = self.roster.get(channel)
+        if resident is None or resident.process is None:
+            return None
+        return ProcessStatus(resident.process.pid, resident.memory)
+
+    def problem(self) -> str:
+        """Whether the CLI is still there; see ``Driver``."""
+        cli = self.spawner.cli
+        return "" if os.access(cli, os.X_OK) else f"the CLI {cli} is gone, or cannot be executed any more"
 
     @property
     def residents(self) -> dict[str, int]:

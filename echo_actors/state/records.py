@@ -131,5 +131,18 @@ class End:
     ended_at: datetime
 
 
+@attrs.frozen
+class StoreHealth:
+    """How a store is doing.
+
+    Attributes:
+        problem: Why it failed to do what it was asked last; empty when it did not, and again after the next write.
+        failures: How many requests failed by its fault. Those that were themselves at fault do not count.
+    """
+
+    problem: str = ""
+    failures: int = 0
+
+
 Note = dict[str, Any]
 """A small fact that the engine keeps across runs, such as the head of the audit log: plain JSON."""

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from echo_actors.errors import StoreError
+from echo_actors.state.records import StoreHealth
 from echo_actors.state.sqlite_errors import translated
 from echo_actors.state.transactions import Operation, Progress, Request, Transactions
 
@@ -132,6 +133,11 @@ class Writer:
         if len(self._requests) == 1:
             self._news.set()
         return request
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the database is doing."""
+        return StoreHealth(self._transactions.problem, self._transactions.failures)
 
     async def aclose(self) -> None:
         """Finish what was asked and end the thread; not interrupted by cancellation, but bounded.
