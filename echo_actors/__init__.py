@@ -2,6 +2,8 @@
 
 from echo_actors._version import __version__
 from echo_actors.engine import Engine, open_engine
+from echo_actors.engine.channels import ChannelState, ChannelStatus
+from echo_actors.engine.health import Condition, Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
@@ -69,8 +71,11 @@ __all__ = [
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
+    "ChannelState",
+    "ChannelStatus",
     "ChannelSuspended",
     "Clock",
+    "Condition",
     "ConversationExists",
     "EchoActorsError",
     "Engine",
@@ -79,6 +84,7 @@ __all__ = [
     "Event",
     "FullPolicy",
     "GateClosed",
+    "Health",
     "History",
     "HistoryEntry",
     "HistoryRole",

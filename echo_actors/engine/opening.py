@@ -27,12 +27,15 @@ from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
+from echo_actors.engine.measures import DEFINITIONS, metrics_of
+from echo_actors.engine.watch import Watch
 from echo_actors.errors import StoreError
 from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
 from echo_actors.settings import Settings
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
+from echo_actors.telemetry.telemetry import Providers, Telemetry, open_telemetry
 
 AUDIT_HEAD = "audit.head"
 RUNS = "runs"
@@ -42,7 +45,9 @@ FORGET_EVERY = 3600.0
 
 
 @asynccontextmanager
-async def open_engine(settings: Settings | None = None, *, driver: Driver | None = None) -> AsyncIterator[Engine]:
+async def open_engine(
+    settings: Settings | None = None, *, driver: Driver | None = None, telemetry: Providers | None = None
+) -> AsyncIterator[Engine]:
     """Open an engine for the block; leaving the block drains it.
 
     Messages that an earlier run of the program accepted, and that have no end yet, run first.
@@ -50,6 +55,8 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
     Args:
         settings: ``Settings.load()`` by default.
         driver: Runs the turns instead of the Claude CLI.
+        telemetry: Where spans and metrics go; by default to OpenTelemetry's global providers, if the setting
+            ``telemetry`` is on, and nowhere otherwise.
 
     Raises:
         SettingsError: A setting in the environment is unknown or cannot be used.
@@ -89,18 +96,21 @@ async def open_engine(settings: Settings | None = None, *, driver: Driver | None
             now=_now,
             new_id=id_source(),
         )
-        async with _running(services, audit) as engine:
+        watch = Watch(_telemetry(services, telemetry, rooms))
+        async with _running(services, audit, watch) as engine:
             yield engine
 
 
 @asynccontextmanager
-async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]:
+async def _running(services: Services, audit: AuditLog, watch: Watch) -> AsyncIterator[Engine]:
     """Run the actors for the block. What the block raises comes out as it is, not in the nursery's group."""
     last_sequence = await services.store.last_sequence()
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(services, nursery, last_sequence, random.random)
-        engine = Engine(services, supervisor, audit)
+        engine = Engine(services, supervisor, audit, watch)
+        nursery.start_soon(watch.beat, lambda: metrics_of(engine.status()))
+        nursery.start_soon(watch.probe, services.store)
         recovered = await supervisor.recover()
         if recovered:
             services.record("engine.recovered", messages=recovered)
@@ -180,6 +190,22 @@ async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
 
 def _ago(seconds: float) -> datetime:
     return datetime.fromtimestamp(max(0.0, time.time() - seconds), UTC)
+
+
+def _telemetry(services: Services, providers: Providers | None, rooms: AsyncExitStack) -> Telemetry | None:
+    """What the events are told to; nothing when nobody wants it, so that no turn pays for it."""
+    if providers is None and not services.settings.telemetry:
+        return None
+    telemetry = open_telemetry(
+        providers or Providers(),
+        services.hub.run_id,
+        observed=DEFINITIONS,
+        content=services.settings.audit_content,
+        on_fault=lambda reason: services.record("telemetry.failed", reason=reason),
+    )
+    services.hub.tap(telemetry.on_event)
+    rooms.callback(lambda: telemetry.close(services.now()))
+    return telemetry
 
 
 def _persona(prompt: str, settings: Settings) -> Persona:

@@ -38,6 +38,9 @@ class Settings:
     )
     audit_path: Path | None = setting(None, "The audit log; else audit.jsonl in the state directory.")
     audit_content: bool = setting(default=False, doc="Write message and reply texts into the audit log.")
+    telemetry: bool = setting(
+        default=False, doc="Make spans of messages, turns and tools, and count them for metrics."
+    )
     claude_bin: Path | None = setting(None, "The CLI; else CLAUDE_BIN, else PATH, else the SDK wheel's.")
     model: str = setting("sonnet", "The model of channels that have not chosen one; one of `models`.")
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")
