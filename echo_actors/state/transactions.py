@@ -58,7 +58,7 @@ class Transactions:
     Attributes:
         guard: Called before each commit; raises a ``StoreError`` when nothing may be written.
         met_damage: Whether the database was found malformed.
-        problem: Why the last request failed that did by the store's fault; empty again after a commit.
+        problem: Why the last request failed that did by the store's fault; empty again once a change was committed.
         failures: How many requests failed by the store's fault.
     """
 
@@ -67,6 +67,7 @@ class Transactions:
     met_damage: bool = False
     problem: str = ""
     failures: int = 0
+    _before: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Take no time for what is locked; see ``run`` for what does."""
@@ -115,7 +116,8 @@ class Transactions:
         try:
             self.guard()
             self.connection.execute("COMMIT")
-            self.problem = ""
+            if self.connection.total_changes != self._before:
+                self.problem = ""
         except Exception as problem:  # noqa: BLE001 - delivered to those who asked
             _roll_back(self.connection)
             self._fail([request for request in group if request.error is None], problem)
@@ -131,6 +133,7 @@ class Transactions:
             self.connection.execute("PRAGMA busy_timeout = 0")
 
     def _run(self, group: Sequence[Request]) -> None:
+        self._before = self.connection.total_changes
         self.connection.execute("BEGIN IMMEDIATE")
         for request in group:
             self._run_one(request)
