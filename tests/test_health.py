@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from support import memory_services, opened, plain_settings, scripted_settings, until
@@ -77,10 +79,7 @@ async def test_a_rate_limit_of_a_turn_makes_the_engine_not_ready(tmp_path: Path)
     """From the turn that met it."""
 
     def answer(request: TurnRequest) -> Answer:
-        failed = echo(request)
-        return type(failed)(
-            uuids=failed.uuids, session_id=failed.session_id, error="rate_limit", reason="come back", resets_at=4e9
-        )
+        return attrs.evolve(echo(request), error="rate_limit", reason="come back", resets_at=4e9)
 
     async with opened(plain_settings(tmp_path, drain_timeout=0.1), driver=InstantDriver(answer)) as engine:
         await engine.post("c", "hello")
@@ -118,13 +117,29 @@ def broken(engine: Engine, *, on: bool) -> None:
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
+async def test_a_disk_that_hangs_is_told_while_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No write fails, and none is done: only the time shows it."""
+    monkeypatch.setattr("echo_actors.engine.health.HANGING", 0.05)
+    goes_on = threading.Event()
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        await engine.ask("c", "hello")
+        transactions = engine._services.store._writer._transactions  # type: ignore[attr-defined] # of the SQLite store
+        monkeypatch.setattr(transactions, "guard", goes_on.wait)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.ask, "c", "again")
+            await until(lambda: not engine.health().ready)
+            (reason,) = engine.health().ready.reasons
+            goes_on.set()
+        assert reason.startswith("the store's disk has not taken a write for")
+        assert engine.health().ready
+
+
 async def test_a_message_that_is_itself_at_fault_says_nothing_of_the_store(tmp_path: Path) -> None:
     """A number that no store can keep is the reply's fault."""
 
     def answer(request: TurnRequest) -> Answer:
-        from attrs import evolve  # noqa: PLC0415 - used once
-
-        return evolve(echo(request), spent=evolve(echo(request).spent, duration_ms=2**70))
+        result = echo(request)
+        return attrs.evolve(result, spent=attrs.evolve(result.spent, duration_ms=2**70))
 
     async with opened(plain_settings(tmp_path), driver=InstantDriver(answer)) as engine:
         with pytest.raises(TurnFailed):

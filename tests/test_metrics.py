@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricR
 from prometheus_client.parser import text_string_to_metric_families
 from support import Gate, opened, plain_settings, until
 
-from echo_actors import OutcomeKind, Retrying, TurnEnded, TurnFailed, TurnStarted, open_engine
+from echo_actors import BusyPolicy, OutcomeKind, Retrying, TurnEnded, TurnFailed, TurnStarted, open_engine
 from echo_actors.claude.driver import TurnRequest
 from echo_actors.engine.measures import DEFINITIONS as OF_THE_STATUS
 from echo_actors.events import Accepted, Event, TextDelta, ToolFinished, ToolStarted
@@ -310,3 +310,61 @@ trio.run(main)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False"
+
+
+async def test_a_turn_that_messages_share_costs_once(tmp_path: Path) -> None:
+    """Each of the three has its end; what was paid is what the session says."""
+    gate = Gate()
+    async with opened(plain_settings(tmp_path, telemetry=True), driver=InstantDriver(gate)) as engine:
+        await engine.post("c", "hold")
+        await gate.entered()
+        posted = [await engine.post("c", text, busy=BusyPolicy.COLLECT) for text in ("one", "two", "three")]
+        gate.open()
+        for receipt in posted:
+            await engine.outcome(receipt.message_id)
+        await until(lambda: engine.status().running_turns == 0)
+        snapshot, found = await engine.session("c"), samples(prometheus_text(engine))
+    assert snapshot is not None
+    assert found["echo_actors_messages_ended_total{outcome=answered}"] == 4
+    assert found["echo_actors_turn_duration_seconds_count{outcome=answered}"] == 2
+    assert found["echo_actors_cost_usd_total{model=sonnet}"] == snapshot.total_cost_usd
+    assert found["echo_actors_tokens_total{kind=output,model=sonnet}"] == snapshot.total_output_tokens
+
+
+async def test_a_failed_attempt_costs_as_well(tmp_path: Path) -> None:
+    """One that is tried again, and the one that the message fails with in the end: all that the session counts."""
+
+    def answer(request: TurnRequest) -> Answer:
+        return attrs.evolve(echo(request), error="overloaded", reason="busy", blocks=())
+
+    settings = plain_settings(tmp_path, telemetry=True, max_attempts=2)
+    async with opened(settings, driver=InstantDriver(answer)) as engine:
+        receipt = await engine.post("c", "hello")
+        assert (await engine.outcome(receipt.message_id)).attempts == 2
+        found = samples(prometheus_text(engine))
+    assert found["echo_actors_turn_duration_seconds_count{outcome=retried}"] == 1
+    assert found["echo_actors_turn_duration_seconds_count{outcome=failed}"] == 1
+    assert found["echo_actors_cost_usd_total{model=sonnet}"] == 0.0008
+
+
+async def test_a_reply_that_cannot_be_stored_was_paid_for(tmp_path: Path) -> None:
+    """The message fails for it; the money is gone all the same."""
+
+    def answer(request: TurnRequest) -> Answer:
+        result = echo(request)
+        return attrs.evolve(result, spent=attrs.evolve(result.spent, duration_ms=2**70))
+
+    async with opened(plain_settings(tmp_path, telemetry=True), driver=InstantDriver(answer)) as engine:
+        with pytest.raises(TurnFailed, match="64"):
+            await engine.ask("c", "hello")
+        assert samples(prometheus_text(engine))["echo_actors_cost_usd_total{model=sonnet}"] == 0.0004
+
+
+async def test_events_that_a_subscriber_was_too_slow_for_are_counted(tmp_path: Path) -> None:
+    """Over all subscribers."""
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        async with engine.subscribe(buffer_size=2), engine.subscribe("c", buffer_size=2):
+            await engine.ask("c", "hello")
+            lost = engine.status().events_lost
+        assert lost >= 2
+        assert samples(prometheus_text(engine))["echo_actors_events_lost_total"] == lost
