@@ -82,14 +82,15 @@ class Counts:
         if not message.recovered:
             self._accepted.add(1)
 
-    def on_message_end(self, message: Message, event: TurnEnded) -> None:  # noqa: ARG002 - as the Protocol has it
-        """Count its end."""
+    def on_message_end(self, message: Message, event: TurnEnded) -> None:
+        """Count its end, and what was taken if that is told with it."""
         self._ended.add(1, outcome=event.outcome.kind.value)
+        self._count(event.spent, "" if message.begun is None else message.begun.model)
 
     def on_turn(self, turn: Turn) -> None:
         """Nothing is known of it yet."""
 
-    def on_join(self, turn: Turn, message: Message, event: TurnStarted) -> None:  # noqa: ARG002 - as above
+    def on_join(self, turn: Turn, message: Message, event: TurnStarted) -> None:  # noqa: ARG002 - as the Protocol has it
         """Count how long it waited; of one of an earlier run nobody knows."""
         if message.begun is None and not message.recovered:
             self._queued.record((event.time - message.since).total_seconds())
@@ -110,19 +111,20 @@ class Counts:
         """The turn goes on."""
 
     def on_turn_end(self, turn: Turn, event: TurnEnded | Retrying | None, time: datetime) -> None:
-        """Count how long it took and what it cost."""
+        """Count how long it took, and what an attempt that ends no message did."""
         match event:
             case TurnEnded():
                 outcome = event.outcome.kind.value
             case Retrying():
                 outcome = "retried"
+                self._count(event.spent, turn.model)
             case _:
                 outcome = NOBODY_SAYS
         self._turns.record((time - turn.started).total_seconds(), outcome=outcome)
-        if event is not None and event.spent is not None:
-            self._count(event.spent, turn.model)
 
-    def _count(self, spent: Spent, model: str) -> None:
+    def _count(self, spent: Spent | None, model: str) -> None:
+        if spent is None:
+            return
         usage = spent.usage
         for kind, number in (
             ("input", usage.input_tokens),
