@@ -85,6 +85,11 @@ PROMISES: Final = (
         Target("polite p99, with the flood : without, scripted CLI", "<=", 2),
     ),
     Promise(
+        "lag of an asyncio loop beside 50 busy channels, p99 in ms",
+        "loop-lag",
+        Target("asyncio_lag_p99_ms", "<=", 50),
+    ),
+    Promise(
         "10 minutes of soak, memory at the end : after the warm-up",
         "soak",
         Target("memory, end : after warm-up", "<=", 1.05),

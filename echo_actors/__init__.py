@@ -1,6 +1,7 @@
 """One supervised Claude conversation per chat channel."""
 
 from echo_actors._version import __version__
+from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.channels import ChannelState, ChannelStatus
 from echo_actors.engine.health import Condition, Health
@@ -8,6 +9,9 @@ from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
+    ActiveFileError,
+    BudgetExceeded,
+    CallTimedOut,
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
@@ -15,6 +19,7 @@ from echo_actors.errors import (
     EchoActorsError,
     EngineClosed,
     GateClosed,
+    InvalidAnswer,
     InvalidMessage,
     MailboxFull,
     NoConversation,
@@ -27,13 +32,17 @@ from echo_actors.errors import (
     StoreLocked,
     TranscriptMissing,
     TurnFailed,
+    TurnOverBudget,
     TurnTimedOut,
+    WrongLoop,
 )
 from echo_actors.events import (
     Accepted,
     BlockFinished,
+    BudgetWarning,
     Event,
     Lagged,
+    PermissionAnswered,
     PermissionAsked,
     Retrying,
     SessionChanged,
@@ -47,36 +56,54 @@ from echo_actors.events import (
 from echo_actors.export import to_json, to_markdown
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import (
+    Allow,
+    AnsweredBy,
     Author,
     Block,
+    Budget,
+    BudgetPeriod,
+    BudgetScope,
     BusyPolicy,
     Clock,
+    Deny,
     FullPolicy,
     Outcome,
     OutcomeKind,
     Receipt,
     Reply,
     SessionConflict,
+    Spending,
     Trust,
     Usage,
 )
-from echo_actors.settings import Settings
+from echo_actors.settings import ChannelOptions, OptionChanges, Policy, Settings
 from echo_actors.state.records import SessionSnapshot
 
 __all__ = [
     "Accepted",
+    "ActiveFileError",
+    "Allow",
+    "AnsweredBy",
     "Author",
     "Block",
     "BlockFinished",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetPeriod",
+    "BudgetScope",
+    "BudgetWarning",
     "BusyPolicy",
     "CLIFailed",
     "CLINotFound",
+    "CallTimedOut",
+    "ChannelOptions",
     "ChannelState",
     "ChannelStatus",
     "ChannelSuspended",
     "Clock",
     "Condition",
     "ConversationExists",
+    "Deny",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
@@ -88,16 +115,21 @@ __all__ = [
     "History",
     "HistoryEntry",
     "HistoryRole",
+    "InvalidAnswer",
     "InvalidMessage",
     "Lagged",
     "MailboxFull",
     "MessageOptions",
     "NoConversation",
     "NotStorable",
+    "OptionChanges",
     "Outcome",
     "OutcomeKind",
+    "PermissionAnswered",
     "PermissionAsked",
+    "PermissionCallback",
     "PersonalityError",
+    "Policy",
     "Receipt",
     "Reply",
     "Retrying",
@@ -106,6 +138,7 @@ __all__ = [
     "SessionSnapshot",
     "Settings",
     "SettingsError",
+    "Spending",
     "StaleRevision",
     "StoreError",
     "StoreFull",
@@ -119,10 +152,12 @@ __all__ = [
     "Trust",
     "TurnEnded",
     "TurnFailed",
+    "TurnOverBudget",
     "TurnStarted",
     "TurnTimedOut",
     "UnknownFrame",
     "Usage",
+    "WrongLoop",
     "__version__",
     "open_engine",
     "to_json",

@@ -10,11 +10,22 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.models import Clock, Outcome
+from echo_actors.models import Budget, Clock, Outcome
 
 
 class EchoActorsError(Exception):
     """The root of all errors of this package."""
+
+
+@attrs.define(slots=False, eq=False)
+class ActiveFileError(EchoActorsError, RuntimeError):
+    """A file of Echo-Core's sessions cannot be read or written as a whole. Nothing was changed."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 @attrs.define(slots=False, eq=False)
@@ -82,7 +93,17 @@ class InvalidMessage(EchoActorsError, ValueError):
 
 
 @attrs.define(slots=False, eq=False)
-class MailboxFull(EchoActorsError):
+class InvalidAnswer(EchoActorsError, ValueError):
+    """The answer to a permission question cannot be given as it is. The question stays open."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@attrs.define(slots=False, eq=False)
+class MailboxFull(EchoActorsError, RuntimeError):
     """The channel has as many messages waiting as it may. Nothing was stored; try again later.
 
     Attributes:
@@ -145,7 +166,7 @@ class StaleRevision(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
-class GateClosed(EchoActorsError):
+class GateClosed(EchoActorsError, RuntimeError):
     """The account cannot be used: several turns in a row failed for authentication or billing. Nothing was stored.
 
     Attributes:
@@ -157,6 +178,23 @@ class GateClosed(EchoActorsError):
 
     def __str__(self) -> str:
         return f"no messages are taken for {self.retry_after:.0f} s: {self.reason}; mend the account"
+
+
+@attrs.define(slots=False, eq=False)
+class BudgetExceeded(EchoActorsError):
+    """No turn may begin: what may be spent in the day or the month was spent.
+
+    Raised as such when a message is refused for it; nothing was stored then. For one that had been accepted before,
+    ``ask`` raises the subclass ``TurnOverBudget``.
+
+    Attributes:
+        budget: Whose it is, its limit, what was spent, and when the next one begins.
+    """
+
+    budget: Budget
+
+    def __str__(self) -> str:
+        return str(self.budget)
 
 
 @attrs.define(slots=False, eq=False)
@@ -177,6 +215,16 @@ class TurnTimedOut(TurnFailed, TimeoutError):
     def clock(self) -> Clock | None:
         """The clock that ran out."""
         return self.outcome.clock
+
+
+@attrs.define(slots=False, eq=False)
+class CallTimedOut(EchoActorsError, TimeoutError):
+    """A turn took too long for a caller of ``echo_core``, who tells this from a RuntimeError."""
+
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return self.outcome.reason
 
 
 @attrs.define(slots=False, eq=False)
@@ -218,6 +266,11 @@ class TranscriptMissing(EchoActorsError, FileNotFoundError):
 
 
 @attrs.define(slots=False, eq=False)
+class TurnOverBudget(TurnFailed, BudgetExceeded):
+    """The message was accepted, and when its turn came a budget was used up."""
+
+
+@attrs.define(slots=False, eq=False)
 class ChannelSuspended(EchoActorsError, RuntimeError):
     """The channel's actor failed too often and takes nothing until it is resumed."""
 
@@ -226,3 +279,13 @@ class ChannelSuspended(EchoActorsError, RuntimeError):
 
     def __str__(self) -> str:
         return f"channel {self.channel!r} is suspended: {self.reason}; resume it with engine.resume()"
+
+
+@attrs.define(slots=False, eq=False)
+class WrongLoop(EchoActorsError, RuntimeError):
+    """A way into the engine was used where another kind of event loop runs, or none; the text says which fits."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason

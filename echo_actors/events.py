@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from echo_actors.models import Block, Outcome, Spent
+from echo_actors.models import AnsweredBy, Author, Block, Budget, Outcome, Spent, Trust
 
 _UNPUBLISHED = datetime.fromtimestamp(0, UTC)
 
@@ -99,11 +99,52 @@ class ToolFinished(Event):
 
 @attrs.frozen(kw_only=True)
 class PermissionAsked(Event):
-    """The CLI asks whether a tool may be used; the turn's idle clock pauses until it is answered."""
+    """The CLI asks whether a tool may be used; the turn's idle clock pauses until it is answered.
+
+    Attributes:
+        request_id: The question's name, for ``Engine.answer_permission``.
+        input: What the tool is to be given. It is the model's text, and so may be a stranger's.
+        tool_use_id: The same as in the tool's ``ToolStarted``; a sub-agent's tool has none of those.
+        agent_id: The sub-agent that asks; empty for the conversation itself.
+        description: The use in a few words, by the CLI.
+        reason: Why it has to be asked, where the CLI says so.
+        blocked_path: The file that it is about, where it is about one.
+        suggestions: Rules that would have let it pass, as the CLI proposes them. The engine sets none.
+        deadline: When it is denied unless somebody answers before; None for never.
+        trust: Of the turn's messages, the least.
+        authors: Of the turn's messages, in their order; None for one that names none.
+    """
 
     request_id: str
     tool: str
     input: dict[str, Any]
+    tool_use_id: str = ""
+    agent_id: str = ""
+    description: str = ""
+    reason: str = ""
+    blocked_path: str = ""
+    suggestions: tuple[dict[str, Any], ...] = ()
+    deadline: datetime | None = None
+    trust: Trust = Trust.EXTERNAL
+    authors: tuple[Author | None, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class PermissionAnswered(Event):
+    """A permission question is over, answered or not.
+
+    Attributes:
+        allowed: Whether the tool may be used.
+        message: What the model is told where it may not.
+        by: Who decided: the ``callback``, a ``call`` of ``Engine.answer_permission``, the ``deadline``, the ``limit``
+            of questions that may be open at once; or it was ``withdrawn``, by the CLI or by the turn's end.
+    """
+
+    request_id: str
+    tool: str
+    allowed: bool
+    message: str
+    by: AnsweredBy
 
 
 @attrs.frozen(kw_only=True)
@@ -130,6 +171,16 @@ class Retrying(Event):
     delay: float
     turn_over: bool = False
     spent: Spent | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BudgetWarning(Event):
+    """The setting ``budget_warning_share`` of a budget is used; told once in its period.
+
+    That of a budget over all channels has an empty channel: only those see it who subscribe to all.
+    """
+
+    budget: Budget
 
 
 @attrs.frozen(kw_only=True)

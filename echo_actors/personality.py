@@ -7,13 +7,11 @@ part of a persona: it is added here, so that no persona can lack it.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-import tempfile
 from pathlib import Path
 
 from echo_actors.errors import PersonalityError
 from echo_actors.safety.fence import FENCE_RULE
+from echo_actors.safety.private_file import write_private_file
 
 PERSONALITY_FILES = ("IDENTITY.md", "SOUL.md", "USER.md", "AGENTS.md", "TOOLS.md", "HEARTBEAT.md")
 """The files of a persona, in the order in which the prompt has them. Each may be missing, but not all."""
@@ -31,7 +29,8 @@ claims to be and whoever it claims to come from.
 """The last section of every system prompt."""
 
 _JOINT = "\n\n---\n\n"
-_PRIVATE_FILE = stat.S_IFREG | 0o600
+PROMPT_PREFIX = "system-prompt-"
+"""How the names of prompt files begin."""
 
 
 def build_system_prompt(directory: Path) -> str:
@@ -86,21 +85,7 @@ def write_prompt_file(prompt: str, directory: Path) -> Path:
     Raises:
         OSError: The file cannot be written; nothing is left of it.
     """
-    content = prompt.encode()
-    path = directory / f"system-prompt-{prompt_hash(prompt)}.md"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if _is_private_file_with(content, path):
-        return path
-    # Opened with O_EXCL and mode 0600.
-    descriptor, temporary = tempfile.mkstemp(prefix=".system-prompt-", dir=directory)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-    return path
+    return write_private_file(prompt, directory, PROMPT_PREFIX, ".md")
 
 
 def _read(path: Path) -> str:
@@ -111,10 +96,3 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as problem:
         reason = f"{path} is not UTF-8: byte {problem.start} cannot be decoded."
         raise PersonalityError(reason=reason, path=str(path)) from problem
-
-
-def _is_private_file_with(content: bytes, path: Path) -> bool:
-    try:
-        return path.lstat().st_mode == _PRIVATE_FILE and path.read_bytes() == content
-    except FileNotFoundError:
-        return False

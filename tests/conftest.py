@@ -17,7 +17,7 @@ import trio
 from support import until
 
 from bench.workplace import cli_variables
-from echo_actors import Engine, Settings, open_engine
+from echo_actors import Engine, PermissionCallback, Settings, open_engine
 from echo_actors.claude.environment import RUN_VARIABLE
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.residency import Residency
@@ -54,15 +54,18 @@ class Host:
     bodies: list[bytes] = attrs.Factory(list)
 
     @asynccontextmanager
-    async def engine(self, *, within: float = 40.0, **overrides: Any) -> AsyncIterator[Engine]:
+    async def engine(
+        self, *, within: float = 40.0, permissions: PermissionCallback | None = None, **overrides: Any
+    ) -> AsyncIterator[Engine]:
         """Open an engine for the block; at its end nothing that it started may be alive.
 
         Args:
             within: Seconds that the block may take.
+            permissions: Answers permission questions.
             **overrides: Settings.
         """
         with trio.fail_after(within):
-            async with open_engine(self.settings(**overrides)) as engine:
+            async with open_engine(self.settings(**overrides), permissions=permissions) as engine:
                 run_id = engine.status().run_id
                 yield engine
             left = marked({RUN_VARIABLE: run_id})

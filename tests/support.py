@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from echo_actors import Engine, Settings, open_engine
 from echo_actors.actors.services import Persona, Services
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.budgets import Budgets
 from echo_actors.admission.gate import Gate as AccountGate
 from echo_actors.admission.slots import Slots
 from echo_actors.claude.driver import Driver, Launch, TurnRequest
@@ -150,14 +151,16 @@ def memory_services(
     driver: InstantDriver, tmp_path: Path, disk: MemoryDisk | None = None, **overrides: Any
 ) -> Services:
     """The rooms below a supervisor without any thread or process, so that time may be virtual."""
+    settings = plain_settings(tmp_path, **overrides)
     return Services(
-        settings=plain_settings(tmp_path, **overrides),
+        settings=settings,
         store=MemoryStore(disk=disk or MemoryDisk()),
         driver=driver,
         hub=Hub("run", 100, 100, lambda: DAY),
         record=unrecorded,
         turn_slots=Slots(4),
         gate=AccountGate(trio.current_time),
+        budgets=Budgets.under(settings),
         persona=Persona(tmp_path / "prompt.md", "digest"),
         launch=Launch(
             model="sonnet", working_dir=tmp_path, allowed_tools=(), permission_mode="default", prompt_file=None

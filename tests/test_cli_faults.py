@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from support import asked, audit_records, scripted_engine, scripted_settings
+from test_spares import driver_of
 
 from echo_actors import (
     Engine,
+    OptionChanges,
     Outcome,
     OutcomeKind,
     Reply,
@@ -21,6 +24,7 @@ from echo_actors import (
     TurnTimedOut,
     UnknownFrame,
 )
+from echo_actors.claude.driver import TurnRequest
 from echo_actors.models import Clock
 
 TIGHT: dict[str, Any] = {"start_timeout": 3.0, "idle_timeout": 1.0, "total_timeout": 12.0, "teardown_timeout": 3.0}
@@ -310,3 +314,52 @@ async def test_the_costs_of_a_stray_result_are_not_lost(tmp_path: Path) -> None:
         snapshot = await engine.session("c")
     assert snapshot is not None
     assert round(snapshot.total_cost_usd, 9) == 0.0016
+
+
+async def test_a_process_that_refuses_to_change_is_replaced_by_one_that_starts_as_wanted(tmp_path: Path) -> None:
+    """The message is run once, in the same session."""
+    settings = scripted_settings(tmp_path, variables=once(tmp_path, "refuse-changes"))
+    async with scripted_engine(settings) as engine:
+        before = await engine.ask("c", "one")
+        await engine.configure("c", model="opus", permission_mode="plan")
+        after = await engine.ask("c", "two")
+        assert (await engine.ask("c", "three")).session_id == after.session_id == before.session_id
+    assert after.model == "claude-opus-5-5"
+    assert asked(tmp_path) == ["one", "two", "three"]
+    assert [each["resumed"] for each in audit_records(settings, "process.spawned")] == [False, True]
+
+
+@pytest.mark.parametrize("told", [{}, {"model": "opus"}])
+async def test_a_mode_that_a_turn_changed_is_the_channels_again_in_the_next(
+    tmp_path: Path, told: OptionChanges
+) -> None:
+    """As when a plan was approved: what follows is another message's turn, under its own policy."""
+    async with scripted_engine(scripted_settings(tmp_path, permission_mode="plan")) as engine:
+        await engine.ask("c", "one [[mode acceptEdits]]")
+        resident = driver_of(engine).roster.get("c")
+        assert resident is not None
+        assert resident.machine.permission_mode == "acceptEdits"
+        await engine.configure("c", **told)
+        await engine.ask("c", "two")
+        assert driver_of(engine).roster.get("c") is resident
+        assert resident.machine.permission_mode == "plan"
+
+
+async def test_an_answer_is_found_where_its_turn_ran_after_the_working_directory_changed(tmp_path: Path) -> None:
+    """A crash may come between the two."""
+    async with scripted_engine(scripted_settings(tmp_path)) as engine:
+        receipt = await engine.post("c", "one")
+        reply = (await engine.outcome(receipt.message_id)).reply
+        assert reply is not None
+        launch = attrs.evolve(engine._services.launch, working_dir=tmp_path)
+        request = TurnRequest(
+            channel="c",
+            session_id=reply.session_id,
+            established=True,
+            launch=launch,
+            turn_id=receipt.message_id,
+            content="",
+        )
+        recalled = await driver_of(engine).recall(request)
+    assert recalled is not None
+    assert recalled.text == "echo: one"

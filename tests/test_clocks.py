@@ -110,3 +110,25 @@ def test_an_infinite_timeout_never_runs_out() -> None:
     unnamed = TurnClocks({})
     unnamed.on_phase(Phase.RUNNING, 0.0)
     assert unnamed.deadline() == math.inf
+
+
+def test_a_question_holds_the_idle_clock_and_no_other() -> None:
+    """Signs of life do not start it meanwhile; afterwards it has its whole time."""
+    running = clocks()
+    running.on_phase(Phase.RUNNING, 0.0)
+    running.on_asking(1.0, asking=True)
+    assert not running.on_life(2.0)
+    assert running.expired(99.9) is None
+    running.on_asking(50.0, asking=False)
+    assert running.expired(54.9) is None
+    assert running.expired(55.0) is Clock.IDLE
+    running.on_asking(55.0, asking=True)
+    assert running.expired(100.0) is Clock.TOTAL
+
+
+def test_a_question_before_the_turn_runs_holds_nothing() -> None:
+    """The clocks of a start are about the CLI, not about people."""
+    running = clocks()
+    running.on_phase(Phase.SENT, 0.0)
+    running.on_asking(1.0, asking=True)
+    assert running.expired(20.0) is Clock.FIRST_EVENT

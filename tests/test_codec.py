@@ -35,6 +35,7 @@ REPLIES = st.builds(
     model=TEXTS,
     usage=st.builds(Usage, COUNTS, COUNTS),
     cost_usd=MONEY,
+    structured_output=DATA,
 )
 OUTCOMES = st.builds(
     Outcome,

@@ -57,7 +57,41 @@ def test_what_is_not_wanted_is_left_out() -> None:
     assert not {"--allowedTools", "--system-prompt-file", "--include-partial-messages"} & set(arguments)
 
 
+def test_the_cli_asks_over_its_pipes_or_not_at_all() -> None:
+    """Without the option it denies by itself."""
+    asking = command(CLI, attrs.evolve(LAUNCH, permission_questions=True), "some-id", resume=False)
+    assert value(asking, "--permission-prompt-tool") == "stdio"
+    assert "--permission-prompt-tool" not in command(CLI, LAUNCH, "some-id", resume=False)
+
+
+def test_what_a_turn_may_cost_is_told_if_it_is_limited() -> None:
+    """In dollars."""
+    assert "--max-budget-usd" not in command(CLI, LAUNCH, "some-id", resume=False)
+    limited = attrs.evolve(LAUNCH, turn_budget_usd=0.25)
+    assert value(command(CLI, limited, "some-id", resume=False), "--max-budget-usd") == "0.25"
+
+
 def test_further_arguments_come_last() -> None:
     """So that they can overrule."""
     extended = attrs.evolve(LAUNCH, extra_arguments=("--effort", "low"))
     assert command(CLI, extended, "some-id", resume=False)[-2:] == ("--effort", "low")
+
+
+def test_tools_that_there_are_and_tools_that_are_banned_are_options() -> None:
+    """No tool at all is said with an empty word; the CLI's own choice with nothing."""
+    banned = attrs.evolve(LAUNCH, available_tools=(), disallowed_tools=("Bash", "Write"))
+    arguments = command(CLI, banned, "some-id", resume=False)
+    assert value(arguments, "--tools") == ""
+    assert value(arguments, "--disallowedTools") == "Bash,Write"
+    assert "--tools" not in command(CLI, LAUNCH, "some-id", resume=False)
+
+
+def test_what_is_in_files_is_no_argument() -> None:
+    """Only the file's name is; the operator's arguments come last."""
+    secret = attrs.evolve(
+        LAUNCH, files=(("--agents", "hush"),), options=("--max-turns", "3"), extra_arguments=("--x",)
+    )
+    arguments = command(CLI, secret, "some-id", resume=False, files=[Path("/s/f")])
+    assert value(arguments, "--agents") == "/s/f"
+    assert "hush" not in arguments
+    assert arguments[-3:] == ("--max-turns", "3", "--x")

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import pickle
+from datetime import UTC, datetime
 
 import attrs
 import pytest
 
 import echo_actors
 from echo_actors import errors
-from echo_actors.models import Clock, Outcome, OutcomeKind
+from echo_actors.models import Budget, BudgetPeriod, BudgetScope, Clock, Outcome, OutcomeKind
 
 TIMED_OUT = Outcome(kind=OutcomeKind.TIMED_OUT, reason="the idle clock ran out after 5 s", clock=Clock.IDLE)
+BUDGET = Budget(
+    scope=BudgetScope.CHANNEL,
+    channel="c",
+    period=BudgetPeriod.DAY,
+    limit_usd=0.01,
+    spent_usd=0.0104,
+    resets_at=datetime(2030, 1, 2, tzinfo=UTC),
+)
 
 EXAMPLES = [
+    errors.ActiveFileError("/p/active.json", "it is empty"),
+    errors.CallTimedOut(TIMED_OUT),
     errors.SettingsError("There is no setting x.", "x", "y"),
     errors.PersonalityError("The folder is missing.", path="/p"),
     errors.CLINotFound("There is no CLI.", ("/bin",)),
     errors.CLIFailed("the CLI exited", 3, "boom"),
     errors.InvalidMessage("the message is empty"),
+    errors.InvalidAnswer("no answer"),
     errors.MailboxFull("c", 7, 5),
     errors.EngineClosed(),
     errors.StoreError("the disk is gone"),
@@ -31,15 +43,24 @@ EXAMPLES = [
     errors.NoConversation("c"),
     errors.ConversationExists("c"),
     errors.TranscriptMissing("c", "the-session", "/work"),
+    errors.BudgetExceeded(BUDGET),
+    errors.TurnOverBudget(
+        outcome=Outcome(kind=OutcomeKind.FAILED, error="budget_exceeded", budget=BUDGET), budget=BUDGET
+    ),
     errors.ChannelSuspended("c", "it crashed"),
     errors.GateClosed("billing", 60.0),
+    errors.WrongLoop("use open_engine"),
 ]
 OF_A_BUILTIN = {
+    errors.ActiveFileError: RuntimeError,
+    errors.CallTimedOut: TimeoutError,
     errors.SettingsError: ValueError,
     errors.PersonalityError: FileNotFoundError,
     errors.CLINotFound: FileNotFoundError,
     errors.CLIFailed: RuntimeError,
+    errors.GateClosed: RuntimeError,
     errors.InvalidMessage: ValueError,
+    errors.MailboxFull: RuntimeError,
     errors.EngineClosed: RuntimeError,
     errors.StoreError: RuntimeError,
     errors.TurnFailed: RuntimeError,
@@ -48,6 +69,7 @@ OF_A_BUILTIN = {
     errors.ConversationExists: FileExistsError,
     errors.TranscriptMissing: FileNotFoundError,
     errors.ChannelSuspended: RuntimeError,
+    errors.WrongLoop: RuntimeError,
 }
 
 
@@ -110,6 +132,10 @@ def test_every_error_can_carry_a_note_and_a_cause(error: Exception) -> None:
         (errors.TurnFailed(Outcome(kind=OutcomeKind.FAILED)), ["failed: no reason was given"]),
         (errors.ChannelSuspended("c", "it crashed"), ["'c'", "it crashed", "engine.resume"]),
         (errors.GateClosed("billing", 60.0), ["60 s", "billing"]),
+        (
+            errors.BudgetExceeded(BUDGET),
+            ["'c'", "day", "0.0104 of 0.0100 USD", "2030-01-02 00:00", "daily_budget_usd"],
+        ),
     ],
     ids=lambda value: name(value) if isinstance(value, Exception) else "",
 )

@@ -20,6 +20,7 @@ from echo_actors import (
     Event,
     Outcome,
     OutcomeKind,
+    PermissionAsked,
     ToolFinished,
     ToolStarted,
     TurnStarted,
@@ -42,6 +43,7 @@ PHASES = {
     "in_text": Phase("[[hold 0.05]] [[delay 60]]", ToolFinished),
     "in_tool": Phase("[[tool-sleep 60]]", ToolStarted),
     "in_tool_and_deaf": Phase("[[ignore-sigterm]] [[tool-sleep 60]]", ToolStarted),
+    "while_asking": Phase("[[ask-permission]]", PermissionAsked),
     "answered_without_result": Phase("[[no-result]]", BlockFinished),
 }
 
@@ -98,7 +100,8 @@ TABLE: dict[str, dict[str, End]] = {
     "terminate": dict.fromkeys(PHASES, FAILED) | {"in_tool_and_deaf": _timed_out(Clock.IDLE)},
     "freeze": dict.fromkeys(PHASES, _timed_out(Clock.IDLE)) | {"before_init": _timed_out(Clock.START)},
     "interrupt": dict.fromkeys(PHASES, CANCELLED),
-    "nothing": dict.fromkeys(PHASES, _timed_out(Clock.IDLE)) | {"before_init": _timed_out(Clock.START)},
+    "nothing": dict.fromkeys(PHASES, _timed_out(Clock.IDLE))
+    | {"before_init": _timed_out(Clock.START), "while_asking": ANSWERED},
 }
 
 BY_ITSELF = {
@@ -129,6 +132,8 @@ async def _engine(tmp_path: Path) -> AsyncIterator[Engine]:
         idle_timeout=2.0,
         total_timeout=20.0,
         write_timeout=1.0,
+        permission_questions=True,
+        permission_timeout=1.0,
     )
     async with scripted_engine(settings, seconds=55) as engine:
         yield engine

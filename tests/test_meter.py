@@ -151,3 +151,14 @@ def test_the_context_is_all_that_went_in_and_what_came_out() -> None:
     """Cached or not."""
     assert context_size(TURN) == 127
     assert context_size({}) == 0
+
+
+def test_a_process_affords_a_turn_until_it_has_spent_a_quarter_of_one() -> None:
+    """Whatever the session cost before it, and whoever the results answered."""
+    meter = make_meter(baseline=5.0)
+    seen = []
+    for total in (5.125, 5.25, 5.5):
+        seen.append((meter.affords(1.0), meter.affords(None)))
+        meter.read(old(total), claimed=total != 5.25)
+    assert meter.spent == 0.5
+    assert [*seen, (meter.affords(1.0), meter.affords(None))] == [(True, True)] * 3 + [(False, True)]

@@ -26,6 +26,7 @@ from echo_actors.actors.mailbox import EntryState
 from echo_actors.actors.services import Persona, Services
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.budgets import Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.claude.driver import Launch, SessionLost
@@ -57,9 +58,9 @@ class CuttableStore(MemoryStore):
         await self._answer_late()
         return known
 
-    async def finish(self, claim: Any, ends: Any, snapshot: Any) -> Any:
+    async def finish(self, claim: Any, ends: Any, snapshot: Any, charge: Any = None) -> Any:
         """Answer late, as a disk does."""
-        saved = await super().finish(claim, ends, snapshot)
+        saved = await super().finish(claim, ends, snapshot, charge)
         await self._answer_late()
         return saved
 
@@ -152,6 +153,7 @@ class World:
             record=lambda _event, /, **_fields: None,
             turn_slots=Slots(8),
             gate=Gate(lambda: self.now().timestamp()),
+            budgets=Budgets.under(self.settings),
             persona=Persona(Path("prompt"), "digest"),
             launch=Launch(
                 model="sonnet", working_dir=Path(), allowed_tools=(), permission_mode="default", prompt_file=None
@@ -297,6 +299,13 @@ class World:
                     if s.message.channel == channel and s.outcome is not None and s.outcome.reply is not None
                 }
                 assert snapshot.total_cost_usd == SPENT.cost_usd * len(turns)
+            costs = {
+                s.outcome.reply.turn_id: s.outcome.reply.cost_usd
+                for s in self.disk.messages.values()
+                if s.message.channel == channel and s.outcome is not None and s.outcome.reply is not None
+            }
+            ledger = sum(cost for (whose, _), cost in self.disk.spending.items() if whose == channel)
+            assert ledger == sum(costs.values()), "what is stored as spent is what the stored turns cost, each once"
 
 
 Command = Callable[[World], Awaitable[Any]]

@@ -29,9 +29,33 @@ async def test_the_example_runs_as_shown_with_the_real_cli(tmp_path: Path, cli: 
     assert reader.left_running() == []
 
 
+@pytest.mark.real_cli
+async def test_the_example_with_threads_runs_as_shown_with_the_real_cli(
+    tmp_path: Path, cli: Path, model: ModelServer
+) -> None:
+    """Three threads have each their answer, in their order."""
+    reader = Reader(tmp_path, towards(model.url, cli))
+    printed = (await reader.runs_program(programs()[1])).splitlines()
+    assert printed[:3] == [f"echo: Hello, {number}!" for number in range(3)]
+    assert [printed[3], printed[-1]] == ["Accepted", "TurnEnded"]
+    assert reader.left_running() == []
+
+
+@pytest.mark.real_cli
+async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
+    tmp_path: Path, cli: Path, model: ModelServer
+) -> None:
+    """The answer, and events."""
+    reader = Reader(tmp_path, {"PYTHONASYNCIODEBUG": "1", **towards(model.url, cli)})
+    printed = (await reader.runs_program(programs()[2])).splitlines()
+    assert printed[:2] == ["echo: Hello!", "Accepted"]
+    assert printed[-1] == "TurnEnded"
+    assert reader.left_running() == []
+
+
 async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -> None:
     """It needs nothing but the package: no CLI, no model, no key."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[1])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
     assert printed[0] == "echo: Hello!"
     assert printed[1].startswith("failed: ")
     assert "exit code 3" in printed[1]
@@ -39,7 +63,7 @@ async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -
 
 async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> None:
     """The first message is sent and grows; what is behind its limit becomes the second."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[2])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[4])).splitlines()
     assert printed[0] == "4 messages"
     assert printed[1].startswith("send 0 ")
     assert [line for line in printed if line.startswith("send")][1:] == ["send 1 Hello!"]
@@ -48,7 +72,7 @@ async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> N
 
 async def test_the_program_that_watches_runs_as_shown(tmp_path: Path) -> None:
     """An entry in the audit log's words, a line for the channel, its health, and text for Prometheus."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[5])).splitlines()
     entry = json.loads(printed[0])
     assert {"event", "time", "turn", "session"} == entry.keys()
     assert printed[1:3] == ["test idle 20 0.0004", "ready"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import trio
 from support import unrecorded
 
-from echo_actors.claude.driver import Launch
+from echo_actors.claude.driver import Launch, Silence
 from echo_actors.claude.meter import Meter
-from echo_actors.claude.resident import Resident, Silence
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.errors import CLIFailed

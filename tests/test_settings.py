@@ -10,8 +10,9 @@ from typing import Any
 import attrs
 import orjson
 import pytest
+from cattrs.preconf.orjson import make_converter
 
-from echo_actors import Settings, SettingsError
+from echo_actors import ChannelOptions, Policy, Settings, SettingsError, Trust
 from echo_actors.settings import PREFIX
 
 FIELDS = attrs.fields_dict(Settings)
@@ -19,9 +20,31 @@ DURATIONS = sorted(name for name, field in FIELDS.items() if "unit" in field.met
 COUNTS = sorted(name for name, field in FIELDS.items() if field.type is int)
 
 
+TABLES: dict[str, Any] = {
+    "permission_mode": "plan",
+    "budget_warning_share": 0.5,
+    **{name: 2.5 for name in FIELDS if name.endswith("_usd")},
+    "available_tools": ("Read",),
+    "mcp_servers": {"t": {"command": "server"}},
+    "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]},
+    "agents": {"reviewer": {"description": "d", "prompt": "p"}},
+    "json_schema": {"type": "object"},
+    "cli_settings": {"permissions": {"deny": ["Bash"]}},
+    "max_turns": 3,
+    "effort": "low",
+    "fallback_model": "haiku",
+    "setting_sources": ("user",),
+    "cli_arguments": ("--betas", "x"),
+    "policies": {Trust.EXTERNAL: Policy(model="haiku")},
+    "channels": {
+        "discord:42": ChannelOptions(mailbox_size=3, policies={Trust.MEMBER: Policy(allowed_tools=("Read",))})
+    },
+}
+
+
 def other_value(name: str) -> Any:
     """A valid value that is not the default."""
-    special: dict[str, Any] = {"model": "opus", "models": ("sonnet", "mine"), "environment": {"A": "1"}}
+    special: dict[str, Any] = {"model": "opus", "models": ("sonnet", "mine"), "environment": {"A": "1"}, **TABLES}
     if name in special:
         return special[name]
     match getattr(Settings(), name):
@@ -45,7 +68,8 @@ def given(name: str, value: Any) -> Settings:
 
 def as_variable(value: Any) -> str:
     """The value as it is written in the environment."""
-    return orjson.dumps(value).decode() if isinstance(value, tuple | dict) else str(value)
+    plain = make_converter().unstructure(value)
+    return orjson.dumps(plain).decode() if isinstance(value, tuple | dict) else str(value)
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -212,12 +212,42 @@ def test_control_requests_are_answered(start: Start) -> None:
 
 def test_a_permission_question_waits_for_its_answer(start: Start) -> None:
     """The turn goes on when the host denies, and the result says so."""
-    driver = start()
+    driver = start("--permission-prompt-tool", "stdio")
     driver.say("[[ask-permission]]")
     question = driver.until("control_request")[-1]
     response = {"subtype": "success", "request_id": question["request_id"], "response": {"behavior": "deny"}}
     driver.send({"type": "control_response", "response": response})
     assert driver.until("result")[-1]["permission_denials"][0]["tool_name"] == "Bash"
+
+
+def test_a_permission_question_that_is_not_wanted_is_denied(start: Start) -> None:
+    """As by the real one, when nothing says whom to ask."""
+    frames = start().turn("[[ask-permission]]")
+    assert only(frames, "control_request") == []
+    assert only(frames, "result")[0]["permission_denials"][0]["tool_name"] == "Bash"
+
+
+def test_permission_questions_are_withdrawn_by_an_interrupt(start: Start) -> None:
+    """All that are open, and no other."""
+    driver = start("--permission-prompt-tool", "stdio")
+    driver.say("[[ask-permission 3]]")
+    asked = [driver.until("control_request")[-1]["request_id"] for _ in range(3)]
+    response = {"subtype": "success", "request_id": asked[0], "response": {"behavior": "allow"}}
+    driver.send({"type": "control_response", "response": response})
+    driver.send({"type": "control_request", "request_id": "r", "request": {"subtype": "interrupt"}})
+    frames = driver.until("result")
+    assert [frame["request_id"] for frame in only(frames, "control_cancel_request")] == asked[1:]
+
+
+def test_any_request_of_the_host_can_be_put(start: Start) -> None:
+    """And the answer is seen, whatever it is."""
+    driver = start()
+    driver.say('[[ask-host {"subtype": "elicitation"}]]')
+    request = driver.until("control_request")[-1]
+    assert request["request"] == {"subtype": "elicitation"}
+    response = {"subtype": "error", "request_id": request["request_id"], "error": "never heard of it"}
+    driver.send({"type": "control_response", "response": response})
+    assert any("never heard of it" in str(frame) for frame in only(driver.until("result"), "user"))
 
 
 def test_broken_output_comes_before_a_good_result(start: Start) -> None:

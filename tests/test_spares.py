@@ -11,7 +11,7 @@ import pytest
 import trio
 from support import asked, audit_records, opened, plain_settings, scripted_engine, scripted_settings, until
 
-from echo_actors import Engine, EngineClosed, InvalidMessage, OutcomeKind
+from echo_actors import Engine, EngineClosed, InvalidMessage, OutcomeKind, Policy, Trust
 from echo_actors.claude.driver import TurnListener, TurnRequest, TurnResult
 from echo_actors.claude.residency import Residency
 from echo_actors.claude.resident import Resident
@@ -137,12 +137,12 @@ async def test_a_spare_that_dies_when_it_was_claimed_is_replaced_under_the_same_
 
 
 async def test_a_spare_whose_launch_differs_is_not_claimed(tmp_path: Path) -> None:
-    """Only the model can be changed in a process that runs."""
+    """Only the model and the permission mode can be changed in a process that runs."""
     async with scripted_engine(scripted_settings(tmp_path, spares=1)) as engine:
         (spare,) = await has_spares(engine)
         driver, session_id = driver_of(engine), spare.machine.session_id
-        assert driver.new_session("c", attrs.evolve(spare.launch, permission_mode="plan")) != session_id
-        assert driver.new_session("d", attrs.evolve(spare.launch, model="opus")) == session_id
+        assert driver.new_session("c", attrs.evolve(spare.launch, disallowed_tools=("Bash",))) != session_id
+        assert driver.new_session("d", attrs.evolve(spare.launch, model="opus", permission_mode="plan")) == session_id
 
 
 async def test_a_claimed_spare_that_is_never_used_is_the_channels_until_it_hibernates(tmp_path: Path) -> None:
@@ -408,3 +408,13 @@ async def test_a_prewarming_ends_when_the_engine_drains(tmp_path: Path) -> None:
         assert warm == [False]
     assert audit_records(settings, "prewarm.failed") == []
     assert audit_records(settings, "process.spawned") == []
+
+
+async def test_spares_are_for_members(tmp_path: Path) -> None:
+    """Most messages are theirs; a stranger's first turn starts a process of its own."""
+    policies = {Trust.MEMBER: Policy(disallowed_tools=("Bash",))}
+    async with scripted_engine(scripted_settings(tmp_path, spares=1, policies=policies)) as engine:
+        (spare,) = await has_spares(engine)
+        stranger = await engine.ask("s", "hello", trust=Trust.EXTERNAL)
+        member = await engine.ask("m", "hello")
+    assert stranger.session_id != spare.machine.session_id == member.session_id

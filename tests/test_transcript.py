@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,35 @@ def test_the_cost_is_the_last_saved_one(tmp_path: Path) -> None:
     saved = [{"type": "cost-state", "totalCostUSD": cost} for cost in (0.1, 0.25)]
     assert written(tmp_path, *saved, says("x")).total_cost() == pytest.approx(0.25)
     assert written(tmp_path, {"type": "cost-state", "totalCostUSD": "much"}).total_cost() == 0.0
+
+
+def test_an_answer_by_a_schema_is_finished_by_its_tool(tmp_path: Path) -> None:
+    """The CLI ends the turn there: no text follows, and what it says as a text is the same object."""
+    given = {"type": "attachment", "attachment": {"type": "structured_output", "data": {"name": "Ana"}}}
+    transcript = written(tmp_path, question(ASKED), uses_tool(), given, tool_says(), question(NEXT), uses_tool())
+    reply = transcript.reply_to(ASKED)
+    assert reply is not None
+    assert (reply.finished, reply.structured_output, reply.text) == (True, {"name": "Ana"}, '{"name":"Ana"}')
+    unfinished = transcript.reply_to(NEXT)
+    assert unfinished is not None
+    assert (unfinished.finished, unfinished.structured_output) == (False, None)
+
+
+def test_a_session_that_ran_in_another_directory_is_found_and_moved(tmp_path: Path) -> None:
+    """The newest, with what the CLI keeps beside it."""
+    projects, environment = tmp_path / "projects", {"CLAUDE_CONFIG_DIR": str(tmp_path)}
+    place = Transcript.of("s", tmp_path / "here", environment)
+    assert place.elsewhere() is None
+    for age, folder in enumerate(("newest", "older"), 1):
+        (projects / folder).mkdir(parents=True)
+        (projects / folder / "s.jsonl").write_text(folder)
+        os.utime(projects / folder / "s.jsonl", (1000 - age, 1000 - age))
+    (projects / "newest" / "s").mkdir()
+    (projects / "newest" / "s" / "part").touch()
+    found = place.elsewhere()
+    assert found is not None
+    found.move_to(place)
+    assert place.path.read_text() == "newest"
+    assert (place.path.with_suffix("") / "part").exists()
+    assert not found.path.exists()
+    assert not found.path.with_suffix("").exists()

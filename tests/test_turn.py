@@ -9,12 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import JSON, new_id
 
-from echo_actors import BlockFinished, Event, Retrying, TextDelta, ToolFinished, ToolStarted, UnknownFrame
+from echo_actors import (
+    AnsweredBy,
+    BlockFinished,
+    PermissionAnswered,
+    PermissionAsked,
+    Retrying,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    UnknownFrame,
+)
 from echo_actors.claude.driver import TurnResult
 from echo_actors.claude.failures import ERRORS
 from echo_actors.claude.meter import Meter
-from echo_actors.claude.turn import LIFECYCLE, TurnMachine
-from echo_actors.claude.wire import BadLine
+from echo_actors.claude.permissions import Refusal
+from echo_actors.claude.turn import LIFECYCLE, Output, TurnMachine
+from echo_actors.claude.wire import BadLine, encode
 from echo_actors.models import Block
 
 A, B, STRANGER = new_id(), new_id(), new_id()
@@ -70,23 +81,23 @@ def result(*uuids: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def feed(made: TurnMachine, *frames: dict[str, Any]) -> list[Event | TurnResult]:
+def feed(made: TurnMachine, *frames: dict[str, Any]) -> list[Output]:
     """Everything that follows from these frames."""
     return [output for frame in frames for output in made.feed(frame)]
 
 
-def results(outputs: list[Event | TurnResult]) -> list[TurnResult]:
+def results(outputs: list[Output]) -> list[TurnResult]:
     """The results among the outputs."""
     return [output for output in outputs if isinstance(output, TurnResult)]
 
 
-def only_result(outputs: list[Event | TurnResult]) -> TurnResult:
+def only_result(outputs: list[Output]) -> TurnResult:
     """The one result among the outputs."""
     (found,) = results(outputs)
     return found
 
 
-def stray(outputs: list[Event | TurnResult]) -> bool:
+def stray(outputs: list[Output]) -> bool:
     """Whether the outputs are the report of a result that answers nobody, and nothing else."""
     (output,) = outputs
     return isinstance(output, UnknownFrame) and output.kind == "stray result"
@@ -104,6 +115,14 @@ def test_a_result_ends_the_message_it_names() -> None:
     assert (ended.model, ended.session_id, ended.replayed) == ("claude-sonnet", "s-1", False)
     assert (ended.spent.cost_usd, ended.spent.duration_ms, ended.spent.context_tokens) == (0.25, 7, 106)
     assert not made.expects(A)
+
+
+@pytest.mark.parametrize(("given", "taken"), [({"a": 1}, {"a": 1}), ({}, {}), (None, None), ("a", None), ([1], None)])
+def test_a_result_has_what_a_schema_asked_for(given: object, taken: object) -> None:
+    """An object; anything else is not what was asked for."""
+    made = machine(A)
+    ended = only_result(feed(made, lifecycle(A, "started"), init(), result(A, structured_output=given)))
+    assert ended.structured_output == taken
 
 
 def test_a_result_that_names_several_ends_them_all_with_one_count() -> None:
@@ -422,6 +441,28 @@ def test_an_error_that_was_overcome_is_none() -> None:
     assert only_result(outputs).error is None
 
 
+@pytest.mark.parametrize(
+    ("stop_reason", "text", "error"),
+    [
+        ("tool_use", "I shall look", "error_max_budget_usd"),
+        (None, "", "error_max_budget_usd"),
+        ("end_turn", "", "error_max_budget_usd"),
+        ("end_turn", "the whole answer", None),
+    ],
+)
+def test_a_turn_over_its_budget_fails_unless_its_answer_was_whole(
+    stop_reason: str | None, text: str, error: str | None
+) -> None:
+    """Measured: the CLI calls it an error when the last request of a turn went over the limit, answer or not."""
+    made = machine(A)
+    over = {"subtype": "error_max_budget_usd", "is_error": True, "result": None, "stop_reason": stop_reason}
+    spoken = [says(text)] if text else []
+    frame = {**result(A), **over, "errors": ["Reached maximum budget ($0.001)"]}
+    ended = only_result(feed(made, lifecycle(A, "started"), *spoken, frame))
+    assert (ended.error, ended.text, ended.spent.cost_usd) == (error, text, 0.25)
+    assert ended.reason == ("Reached maximum budget ($0.001): the setting turn_budget_usd" if error else "")
+
+
 @pytest.mark.parametrize("subtype", ["error_during_execution", "error_max_turns", "novelty"])
 def test_any_other_subtype_than_success_is_a_failure(subtype: str) -> None:
     """Its name is the kind, the list of errors the reason."""
@@ -546,3 +587,160 @@ def test_no_frame_whatever_breaks_the_machine(given_frames: list[dict[str, Any]]
     made.sent(B)
     ended = only_result(feed(made, lifecycle(B, "started"), says("hi", "u-b"), result(B)))
     assert B in ended.uuids
+
+
+# -- permission questions
+
+
+def asks(request_id: str = "q-1", **fields: Any) -> dict[str, Any]:
+    """A question about a tool."""
+    request = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": "ls"}, **fields}
+    return {"type": "control_request", "request_id": request_id, "request": request}
+
+
+def task(task_id: str, parent: str | None = None) -> dict[str, Any]:
+    """A sub-agent starts."""
+    of = {} if parent is None else {"parent_task_id": parent}
+    return {"type": "system", "subtype": "task_started", "task_id": task_id, **of}
+
+
+def replied(outputs: list[Output]) -> dict[str, Any]:
+    """What the CLI is told at once; what it asked is shown besides."""
+    reply, unknown = outputs
+    assert isinstance(reply, Refusal)
+    assert isinstance(unknown, UnknownFrame)
+    assert unknown.kind == "control_request"
+    response: dict[str, Any] = reply.frame["response"]
+    return response
+
+
+def test_a_question_has_all_that_the_cli_says() -> None:
+    """Under the turn it belongs to."""
+    made = machine(A)
+    rule = {"type": "addRules", "behavior": "allow"}
+    question = asks(
+        tool_use_id="toolu_1",
+        description="list",
+        decision_reason="outside",
+        blocked_path="/x",
+        permission_suggestions=[rule, 7],
+    )
+    (event,) = feed(made, lifecycle(A, "started"), question)
+    assert event == PermissionAsked(
+        channel="c",
+        turn_id=A,
+        request_id="q-1",
+        tool="Bash",
+        input={"command": "ls"},
+        tool_use_id="toolu_1",
+        description="list",
+        reason="outside",
+        blocked_path="/x",
+        suggestions=(rule,),
+    )
+
+
+def test_a_question_is_taken_back_by_its_name() -> None:
+    """Whether it is open is for others to know."""
+    made = machine(A)
+    (event,) = feed(made, lifecycle(A, "started"), {"type": "control_cancel_request", "request_id": "q-1"})
+    assert isinstance(event, PermissionAnswered)
+    assert (event.request_id, event.allowed, event.by) == ("q-1", False, AnsweredBy.WITHDRAWN)
+
+
+@pytest.mark.parametrize("sent", [(), (A,)])
+def test_a_question_outside_of_a_turn_is_denied(sent: tuple[str, ...]) -> None:
+    """Nobody has asked for what it is about."""
+    response = replied(feed(machine(*sent), asks()))
+    assert (response["request_id"], response["response"]["behavior"]) == ("q-1", "deny")
+    assert response["response"]["message"]
+
+
+def test_a_sub_agent_asks_in_the_turn_that_started_it() -> None:
+    """One that it started itself, too."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"), task("a-1"), task("a-2", parent="a-1"))
+    asked = feed(made, asks(agent_id="a-1"), asks("q-2", agent_id="a-2"))
+    assert [event.agent_id for event in asked if isinstance(event, PermissionAsked)] == ["a-1", "a-2"]
+
+
+@pytest.mark.parametrize("agent", ["a-1", "a-2", "a-3", "never seen"])
+def test_a_sub_agent_of_another_turn_is_denied(agent: str) -> None:
+    """A stranger's agent must not ask under the name of the owner who comes next; nor one that it starts then."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"), task("a-1"), task("a-2", parent="a-1"), says("hi"), result(A))
+    feed(made, task("a-4"))
+    made.sent(B)
+    feed(made, task("a-5"), lifecycle(B, "started"), task("a-3", parent="a-2"))
+    assert replied(feed(made, asks(agent_id=agent)))["response"]["behavior"] == "deny"
+    assert isinstance(feed(made, asks())[0], PermissionAsked)
+
+
+@pytest.mark.parametrize("agent", ["a-4", "a-5"])
+def test_a_sub_agent_that_started_between_turns_is_denied(agent: str) -> None:
+    """As when an earlier one's report is worked on, before the next message has begun."""
+    made = machine()
+    feed(made, task("a-4"))
+    made.sent(B)
+    feed(made, task("a-5"), lifecycle(B, "started"))
+    assert replied(feed(made, asks(agent_id=agent)))["response"]["behavior"] == "deny"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        None,
+        [],
+        {},
+        {"subtype": "hook_callback"},
+        {"subtype": "can_use_tool"},
+        {"subtype": "can_use_tool", "tool_name": 1, "input": {}},
+        {"subtype": "can_use_tool", "tool_name": "Bash", "input": []},
+    ],
+)
+def test_any_other_request_is_refused(request_: object) -> None:
+    """With a word on why."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"))
+    response = replied(feed(made, {"type": "control_request", "request_id": "r", "request": request_}))
+    assert (response["subtype"], response["request_id"]) == ("error", "r")
+    assert response["error"]
+
+
+def test_an_input_that_could_not_be_given_back_is_refused() -> None:
+    """JSON can be nested deeper when it is read than when it is written."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"))
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"x": deep}
+    assert replied(feed(made, asks(input=deep)))["subtype"] == "error"
+
+
+def test_a_name_that_could_not_be_written_is_left_out() -> None:
+    """The refusal must be; whatever it is called."""
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    response = replied(feed(machine(), {"type": "control_request", "request_id": deep, "request": {}}))
+    assert response["request_id"] is None
+
+
+def test_a_sub_agent_whose_name_is_no_text_is_not_the_conversation() -> None:
+    """What cannot be read is not trusted."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"))
+    assert replied(feed(made, asks(agent_id=7)))["response"]["behavior"] == "deny"
+
+
+@given(JSON, JSON, JSON)
+def test_no_request_silences_the_machine(request_id: object, request_: object, tool_input: object) -> None:
+    """Whatever its fields hold, there is an answer or an event."""
+    made = machine(A)
+    feed(made, lifecycle(A, "started"), task("a-1"))
+    outputs = made.feed({"type": "control_request", "request_id": request_id, "request": request_})
+    outputs += made.feed(asks(input=tool_input, agent_id=request_, tool_use_id=request_id))
+    assert len(outputs) >= 2
+    assert all(encode(output.frame) for output in outputs if isinstance(output, Refusal))
+    assert made.feed({"type": "control_cancel_request", "request_id": request_id})
+    made.feed({"type": "system", "subtype": "task_started", "task_id": request_id, "parent_task_id": request_})

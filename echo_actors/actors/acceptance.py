@@ -10,7 +10,7 @@ from echo_actors.actors.channel import ChannelActor
 from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
 from echo_actors.actors.services import Services
 from echo_actors.audit import text_fields
-from echo_actors.errors import ChannelSuspended, GateClosed
+from echo_actors.errors import BudgetExceeded, ChannelSuspended, GateClosed
 from echo_actors.events import Accepted, TurnEnded
 from echo_actors.models import FullPolicy, Message, Outcome, OutcomeKind, Receipt
 from echo_actors.state.records import End, StoredMessage
@@ -57,6 +57,7 @@ class Acceptance:
         wait, right after that wait. When the message cannot be kept, the place is given back.
 
         Raises:
+            BudgetExceeded: Nothing more may be spent on turns in this day or month.
             ChannelSuspended: The channel takes nothing until it is resumed.
             EngineClosed: The engine is draining.
             GateClosed: The account cannot be used.
@@ -66,7 +67,13 @@ class Acceptance:
         known = self.find(message.message_id)
         if known is not None and (known := await self._known(message.message_id)) is not None:
             return Taken(known, Receipt(known.message.message_id, known.message.sequence, 0))
-        actor = await self._place(message.channel)
+        try:
+            actor = await self._place(message.channel)
+        except BudgetExceeded:
+            # What was accepted before costs nothing more.
+            if (stored := await self.services.store.message(message.message_id)) is None:
+                raise
+            return Taken(stored, Receipt(stored.message.message_id, stored.message.sequence, 0))
         if self.find(message.message_id) is not None:
             # It came a second time, and was quicker to a place.
             actor.mailbox.decline()
@@ -105,6 +112,7 @@ class Acceptance:
             gate = self.services.gate
             if gate.state.broken and gate.now() < gate.state.closed_until:
                 raise GateClosed(gate.state.reason, gate.state.closed_until - gate.now())
+            self._check_budget(channel)
             actor, policy = self.actor(channel), self.services.settings.full_mailbox
             mailbox = actor.mailbox
             if not mailbox.crowded:
@@ -119,6 +127,14 @@ class Acceptance:
                 await committing.settled.wait()
             else:
                 return actor
+
+    def _check_budget(self, channel: str) -> None:
+        """Refuse what is known to get no turn; for what only the store knows, the actor asks it."""
+        budget = self.services.budgets.refusal(channel, self.services.now)
+        if budget is None:
+            budget = self.actor(channel).purse.exhausted()
+        if budget is not None:
+            raise BudgetExceeded(budget)
 
     def _drop_for(self, mailbox: Mailbox) -> Entry | None:
         """Take the oldest entry out of a full mailbox, if the policy says so and that makes a place."""

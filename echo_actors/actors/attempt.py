@@ -12,10 +12,11 @@ import attrs
 import trio
 
 from echo_actors.actors.clocks import TurnClocks
+from echo_actors.actors.questions import Questions
 from echo_actors.actors.verdict import Stop, Verdict
 from echo_actors.claude.driver import Driver, Phase, SessionLost, TurnRequest, TurnResult
 from echo_actors.errors import CLIFailed, CLINotFound
-from echo_actors.events import Event, Retrying
+from echo_actors.events import Event, PermissionAnswered, PermissionAsked, Retrying
 from echo_actors.models import Clock, OutcomeKind
 
 
@@ -27,6 +28,7 @@ class Attempt:
         publish: Takes the turn's events.
         interrupt_grace: Seconds that a turn has to end by itself after an interrupt.
         on_running: Called when the CLI has begun the message.
+        questions: The turn's permission questions.
         exit_code: Of a CLI that ended without a result; None for one that never ran.
         begun: The uuids of the messages that the CLI has begun.
     """
@@ -37,6 +39,7 @@ class Attempt:
     publish: Callable[[Event], None]
     interrupt_grace: float
     on_running: Callable[[], None]
+    questions: Questions
     phase: Phase | None = None
     exit_code: int | None = None
     begun: set[str] = attrs.Factory(set)
@@ -47,6 +50,10 @@ class Attempt:
 
     async def run(self) -> Verdict:
         """Run the request to its end, whatever that is. Cancellation from outside passes through."""
+        with self.questions.during_turn(self._on_questions, self._on_denial):
+            return await self._run()
+
+    async def _run(self) -> Verdict:
         self.clocks.wait(trio.current_time())
         self._set_deadline()
         try:
@@ -78,6 +85,7 @@ class Attempt:
             self._stop = stop
             if not now:
                 self.driver.interrupt(self.request.channel)
+                self.questions.end("Nobody is asked any more: the turn is to end.")
         self._grace_ends = trio.current_time() + (0 if now else self.interrupt_grace)
         self._set_deadline()
 
@@ -105,12 +113,25 @@ class Attempt:
             self._set_deadline()
 
     def on_event(self, event: Event) -> None:
-        """Pass an event on; what a start waits for is told if the wait is too long."""
-        if isinstance(event, Retrying):
-            self._held_up = f": {event.reason}"
-        self.publish(event)
+        """Pass an event on, a question to those who answer; what a start waits for is told if the wait is too long."""
+        if isinstance(event, PermissionAsked):
+            self.questions.ask(event)
+        elif isinstance(event, PermissionAnswered):
+            self.questions.withdraw(event.request_id)
+        else:
+            if isinstance(event, Retrying):
+                self._held_up = f": {event.reason}"
+            self.publish(event)
 
     # -- within
+
+    def _on_denial(self, reason: str) -> None:
+        self.stop(Stop(OutcomeKind.CANCELLED, reason))
+
+    def _on_questions(self) -> None:
+        if not self._scope.cancel_called:
+            self.clocks.on_asking(trio.current_time(), asking=self.questions.any_open)
+            self._set_deadline()
 
     def _set_deadline(self) -> None:
         deadline = self.clocks.deadline()

@@ -18,6 +18,9 @@ from echo_actors.errors import StoreError
 from echo_actors.models import OutcomeKind
 from echo_actors.state.records import Claim
 
+OVER_BUDGET = "budget_exceeded"
+"""The kind of failure of a message whose turn may not begin for the money it might cost."""
+
 
 @attrs.define(eq=False)
 class Beginnings:
@@ -42,6 +45,21 @@ class Beginnings:
         if verdict is None:
             return False
         await self.endings.end(self.claim(), [entry], verdict, entry.turn_id or "")
+        return True
+
+    async def end_without_a_budget(self, entry: Entry) -> bool:
+        """End a message whose turn may not begin because the money for it is spent; whether it was.
+
+        It does not wait for the next day or month: by then nobody waits for its answer.
+        """
+        budget = await self.endings.persist(self.endings.purse.look)
+        if budget is None:
+            return False
+        # One that the store refuses was never accepted, and has no end.
+        await entry.settled.wait()
+        if entry.state is not EntryState.REFUSED:
+            verdict = Verdict(kind=OutcomeKind.FAILED, reason=str(budget), error=OVER_BUDGET, budget=budget)
+            await self.endings.end(self.claim(), [entry], verdict, "")
         return True
 
     async def recall(self, entry: Entry) -> Verdict | None:

@@ -17,12 +17,15 @@ from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.idleness import Idleness
 from echo_actors.actors.mailbox import Entry, Mailbox
-from echo_actors.actors.runner import Spawn, TurnRunner
-from echo_actors.actors.services import Services
+from echo_actors.actors.purse import Purse
+from echo_actors.actors.runner import TurnRunner
+from echo_actors.actors.services import Services, Spawn
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop
 from echo_actors.errors import CLIFailed, CLINotFound, EngineClosed, StoreError
 from echo_actors.models import Outcome
+from echo_actors.settings import ChannelOptions, OptionChanges
+from echo_actors.settings.layers import changed
 from echo_actors.state.records import Claim, StoredMessage
 
 
@@ -45,6 +48,7 @@ class ChannelActor:
     idleness: Idleness
     mailbox: Mailbox = attrs.field(init=False)
     session: Session = attrs.field(init=False)
+    purse: Purse = attrs.field(init=False)
     runner: TurnRunner = attrs.field(init=False)
     _endings: Endings = attrs.field(init=False)
     _claim: Claim | None = attrs.field(default=None, init=False)
@@ -59,9 +63,10 @@ class ChannelActor:
 
     def __attrs_post_init__(self) -> None:
         """Make the parts that need the channel's name."""
-        self.mailbox = Mailbox(self.channel, self.services.settings.mailbox_size)
         self.session = Session(self.channel, self.services)
-        self._endings = Endings(self.channel, self.services, self.session, self.on_end)
+        self.mailbox = Mailbox(self.channel, self.session.settings.mailbox_size)
+        self.purse = Purse(self.services, self.session)
+        self._endings = Endings(self.channel, self.services, self.session, self.purse, self.on_end)
         beginnings = Beginnings(self.services, self.mailbox, self.session, self._endings, self._owned)
         self.runner = TurnRunner(
             self.channel, self.services, self.mailbox, self.session, self._endings, beginnings, self._owned, self.spawn
@@ -118,7 +123,7 @@ class ChannelActor:
 
         With a message in the mailbox or in a turn, that turn makes the process ready: this only says whether it is.
         """
-        driver, timeout = self.services.driver, self.services.settings.start_timeout
+        driver, timeout = self.services.driver, self.session.settings.start_timeout
         if self._leaving() or self.runner.batch is not None or self.mailbox.depth:
             await trio.lowlevel.checkpoint()
             return driver.is_warm(self.channel)
@@ -151,6 +156,19 @@ class ChannelActor:
         await self.services.driver.retire(self.channel, "its actor crashed")
         self.session.snapshot = await self.services.store.snapshot(self.channel)
 
+    async def configure(self, changes: OptionChanges, reason: str) -> ChannelOptions:
+        """Change the channel's options from the next turn on; the size of its mailbox at once."""
+        if (size := changes.get("mailbox_size")) is not None:
+            self.mailbox.resize(size)
+        try:
+            async with self.between_turns() as claim:
+                options = changed(self.session.options, changes)
+                with trio.CancelScope(shield=True):
+                    await self.session.configure(claim, options, reason)
+        finally:
+            self.mailbox.resize(self.session.settings.mailbox_size)
+        return options
+
     def restore(self, entries: Sequence[Entry], backlog: int) -> None:
         """Take messages of an earlier run of the program into the mailbox, and say how many more there are."""
         if entries:
@@ -163,6 +181,7 @@ class ChannelActor:
             if self._claim is None:
                 claim = await self.services.store.claim(self.channel)
                 self.session.snapshot = await self.services.store.snapshot(self.channel)
+                self.mailbox.resize(self.session.settings.mailbox_size)
                 self._claim = claim
             return self._claim
 
@@ -191,7 +210,7 @@ class ChannelActor:
         """Load more of the backlog when the window on it has become small."""
         mailbox = self.mailbox
         if mailbox.backlog and (
-            mailbox.room * 2 > self.services.settings.mailbox_size or mailbox.room >= mailbox.backlog
+            mailbox.room * 2 > self.session.settings.mailbox_size or mailbox.room >= mailbox.backlog
         ):
             stored = await self.services.store.unfinished(self.channel, after=self._last_loaded, limit=mailbox.room)
             entries = [self.entry_of(each) for each in stored]

@@ -2,6 +2,7 @@
 
 Waiting does not eat a turn's time: until a process may start it is on ``queue``. ``start`` runs while it starts,
 ``first_event`` until the CLI begins the message, ``idle`` between signs of life from then on, ``total`` over all.
+While a permission question is open, ``idle`` does not run.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class TurnClocks:
             return False
         self._deadlines[Clock.IDLE] = now + patience * (1 + GRAIN)
         return True
+
+    def on_asking(self, now: float, *, asking: bool) -> None:
+        """A first permission question is open, or none is any more: meanwhile the idle clock waits for people."""
+        if Clock.IDLE in self._deadlines:
+            self._deadlines[Clock.IDLE] = math.inf if asking else now + self._timeout(Clock.IDLE)
 
     def deadline(self) -> float:
         """When the next clock runs out."""

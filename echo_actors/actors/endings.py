@@ -10,13 +10,14 @@ import trio
 
 from echo_actors.actors import turns
 from echo_actors.actors.mailbox import Entry
+from echo_actors.actors.purse import Purse
 from echo_actors.actors.services import Services
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Verdict
 from echo_actors.errors import NotStorable, StaleRevision, StoreError
 from echo_actors.events import TurnEnded
 from echo_actors.models import Outcome, OutcomeKind, Spent
-from echo_actors.state.records import Claim, End
+from echo_actors.state.records import Charge, Claim, End
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Endings:
     channel: str
     services: Services
     session: Session
+    purse: Purse
     on_end: Callable[[Entry], None]
 
     async def end(self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str) -> None:
@@ -44,15 +46,22 @@ class Endings:
 
         A reply that no store can keep makes its messages fail, because a second try would find the same.
         """
-        spent = None if verdict.result is None else verdict.result.spent
+        charge, spent = self.purse.charge(verdict), None if verdict.result is None else verdict.result.spent
         try:
-            await self._end(claim, entries, verdict, turn_id, spent)
+            await self._end(claim, entries, verdict, turn_id, charge=charge, spent=spent)
         except NotStorable as error:
             refused = Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="not_storable")
-            await self._end(claim, entries, refused, turn_id, spent)
+            await self._end(claim, entries, refused, turn_id, charge=charge, spent=spent)
 
     async def _end(
-        self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str, spent: Spent | None
+        self,
+        claim: Claim,
+        entries: Sequence[Entry],
+        verdict: Verdict,
+        turn_id: str,
+        *,
+        charge: Charge | None,
+        spent: Spent | None,
     ) -> None:
         outcomes = [turns.outcome_of(verdict, entry, turn_id) for entry in entries]
         answered = sum(outcome.reply is not None for outcome in outcomes)
@@ -64,11 +73,12 @@ class Endings:
                 for entry, outcome in zip(entries, outcomes, strict=True)
             ]
             snapshot = self.session.after(verdict, answered=answered, now=now)
-            stored = await self.services.store.finish(claim, ends, snapshot)
+            stored = await self.services.store.finish(claim, ends, snapshot, charge)
             if stored is not None:
                 self.session.adopt(stored)
 
         await self.persist(write)
+        self.purse.take(charge)
         for entry, outcome in zip(entries, outcomes, strict=True):
             turns.record_end(entry, outcome, verdict, self.services)
             entry.end(outcome)
@@ -79,9 +89,23 @@ class Endings:
             )
             spent = None
 
+    async def save(self, claim: Claim, verdict: Verdict) -> None:
+        """Keep what an attempt did to the session that ends no message, and what it cost."""
+        now, charge = self.services.now(), self.purse.charge(verdict)
+        snapshot = self.session.after(verdict, answered=0, now=now)
+        if snapshot is not None:
+            await self.persist(lambda: self.session.save(claim, snapshot, charge))
+            self.purse.take(charge)
+
     async def end_unstarted(self, claim: Claim, entry: Entry, outcome: Outcome) -> None:
         """Keep and announce the end of a message that no turn was started for, or whose end is decided already."""
-        verdict = Verdict(kind=outcome.kind, reason=outcome.reason, clock=outcome.clock, error=outcome.error)
+        verdict = Verdict(
+            kind=outcome.kind,
+            reason=outcome.reason,
+            clock=outcome.clock,
+            error=outcome.error,
+            budget=outcome.budget,
+        )
         await self.end(claim, [entry], verdict, "")
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:

@@ -132,6 +132,11 @@ class Mailbox:
         """How many entries of the backlog can be loaded now."""
         return max(0, self._size - len(self._waiting))
 
+    def resize(self, size: int) -> None:
+        """Let so many wait; more that do already stay."""
+        self._size = size
+        self._grant()
+
     # -- what those do who accept messages
 
     def offer(self, entry: Entry) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 import trio
@@ -13,18 +13,16 @@ from echo_actors.actors.batch import Batch, content_of, policy_of
 from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
-from echo_actors.actors.services import Services
+from echo_actors.actors.questions import Questions
+from echo_actors.actors.services import Services, Spawn
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop, Verdict
 from echo_actors.admission.gate import PASSING
 from echo_actors.claude.driver import Phase
 from echo_actors.errors import StoreError
 from echo_actors.events import Retrying
-from echo_actors.models import OutcomeKind
+from echo_actors.models import Answer, OutcomeKind
 from echo_actors.state.records import Claim
-
-Spawn = Callable[[Callable[[], Awaitable[None]]], None]
-"""Runs an async function beside the one that asks for it."""
 
 
 @attrs.define(eq=False)
@@ -59,8 +57,11 @@ class TurnRunner:
         """
         self._ticket = ticket
         batch = self.batch = Batch(policy_of(entry.message), [entry])
+        self.session.trust = batch.policy
         try:
             if entry.attempts and await self.beginnings.end_without_a_turn(entry):
+                return
+            if await self.beginnings.end_without_a_budget(entry):
                 return
             if not await self.beginnings.begin(batch, self.beginnings.gather(entry)):
                 return
@@ -96,6 +97,10 @@ class TurnRunner:
             self._attempt.stop(stop, now=now)
         return True
 
+    def answer_permission(self, request_id: str, answer: Answer) -> bool:
+        """Answer a question of the running turn; False when it is over, or there is none of this name."""
+        return self._attempt is not None and self._attempt.questions.answer(request_id, answer)
+
     def on_accepted(self, entry: Entry) -> None:
         """Do what a message's busy policy asks for, now that it is on disk."""
         if self.batch is None:
@@ -116,13 +121,15 @@ class TurnRunner:
                 # What is left was steered: the CLI may have it, and must not run it after its end.
                 await self.services.driver.retire(self.channel, self._early_stop.reason)
             return Verdict(kind=self._early_stop.kind, reason=self._early_stop.reason), set()
+        publish = turns.publisher(batch.entries[0].message.message_id, services)
         attempt = self._attempt = Attempt(
             services.driver,
             request,
-            turns.clocks(services.settings),
-            turns.publisher(batch.entries[0].message.message_id, services),
+            turns.clocks(self.session.settings),
+            publish,
             services.settings.interrupt_grace,
             self._invite,
+            Questions(services, batch, publish, self.spawn),
         )
         try:
             verdict = await attempt.run()
@@ -219,9 +226,7 @@ class TurnRunner:
                 entry.replayed = True
         fault = self.session.fault_in(verdict)
         failed = attrs.evolve(verdict, kind=OutcomeKind.FAILED)
-        spent = self.session.after(failed, answered=0, now=self.services.now())
-        if spent is not None:
-            await self.endings.persist(lambda: self.session.save(self.claim(), spent))
+        await self.endings.save(self.claim(), failed)
         if fault:
             self.session.lose(fault)
         reason, attempt = verdict.reason, entries[0].attempts

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
 import attrs
 
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.budgets import Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
 from echo_actors.claude.driver import Driver, Launch
+from echo_actors.events import PermissionAsked
+from echo_actors.models import Answer, Trust
 from echo_actors.settings import Settings
 from echo_actors.state.store import Store
+
+Spawn = Callable[[Callable[[], Awaitable[None]]], None]
+"""Runs an async function beside the one that asks for it."""
+
+PermissionCallback = Callable[[PermissionAsked], Awaitable[Answer]]
+"""Answers permission questions; cancelled when somebody else has, or nobody needs the answer any more."""
 
 
 @attrs.frozen
@@ -35,7 +44,9 @@ class Services:
     """The rooms below the actors, and the two sources of chance: time and ids.
 
     Attributes:
-        launch: How a channel's CLI runs, with the default model.
+        launch: How the CLI runs in a channel without options of its own, for people who are trusted.
+        launches: The same by level of trust; filled as it is asked for.
+        permissions: Answers permission questions; None leaves that to subscribers.
     """
 
     settings: Settings
@@ -45,7 +56,10 @@ class Services:
     record: Record
     turn_slots: Slots
     gate: Gate
+    budgets: Budgets
     persona: Persona
     launch: Launch
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    permissions: PermissionCallback | None = None
+    launches: dict[Trust, Launch] = attrs.field(factory=dict)

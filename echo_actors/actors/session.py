@@ -11,9 +11,12 @@ from echo_actors.actors.services import Services
 from echo_actors.actors.verdict import Verdict
 from echo_actors.claude.driver import Launch, SessionRequest
 from echo_actors.claude.failures import EMPTY
+from echo_actors.claude.launching import launch_for
 from echo_actors.events import SessionChanged
-from echo_actors.models import OutcomeKind
-from echo_actors.state.records import Claim, SessionSnapshot
+from echo_actors.models import OutcomeKind, Trust
+from echo_actors.settings import NO_OPTIONS, ChannelOptions, Settings
+from echo_actors.settings.layers import for_trust, in_channel
+from echo_actors.state.records import Charge, Claim, SessionSnapshot
 
 
 @attrs.define(eq=False)
@@ -25,13 +28,18 @@ class Session:
 
     Attributes:
         snapshot: As stored; None for a channel that was never used.
+        trust: The level of trust of the turn that comes or runs; before the first one, of most people.
     """
 
     channel: str
     services: Services
     snapshot: SessionSnapshot | None = None
+    trust: Trust = Trust.MEMBER
     _candidate: str | None = None
     _failed_starts: int = 0
+    _options: ChannelOptions | None = None
+    _settings: Settings | None = None
+    _launches: dict[Trust, Launch] = attrs.Factory(dict)
 
     @property
     def established(self) -> bool:
@@ -59,15 +67,32 @@ class Session:
         return self.session_id
 
     @property
-    def model(self) -> str:
-        """The model of the next turn."""
-        return self.snapshot.model if self.snapshot is not None else self.services.settings.model
+    def options(self) -> ChannelOptions:
+        """What was set for the channel while the engine ran."""
+        return NO_OPTIONS if self.snapshot is None else self.snapshot.options
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as they hold in this channel."""
+        options = self.options
+        if self._settings is None or options is not self._options:
+            settings = in_channel(self.services.settings, self.channel, options)
+            shared = settings is self.services.settings
+            self._options, self._settings = options, settings
+            self._launches = self.services.launches if shared else {}
+        return self._settings
 
     @property
     def launch(self) -> Launch:
         """How the CLI is to run for the next turn."""
-        launch, model = self.services.launch, self.model
-        return launch if launch.model == model else attrs.evolve(launch, model=model)
+        settings = self.settings
+        launch = self._launches.get(self.trust)
+        if launch is None:
+            held = for_trust(settings, self.trust)
+            ours = held is self.services.settings
+            launch = self.services.launch if ours else launch_for(held, self.services.persona.file)
+            self._launches[self.trust] = launch
+        return launch
 
     def request(self) -> SessionRequest:
         """What a process for the next turn is asked for by."""
@@ -82,7 +107,7 @@ class Session:
         return SessionSnapshot(
             channel=self.channel,
             session_id=None,
-            model=self.services.settings.model,
+            model=self.settings.model,
             created_at=now,
             last_message_at=now,
         )
@@ -101,7 +126,8 @@ class Session:
             messages=answered,
             now=now,
             session_id=session_id,
-            working_dir=str(self.services.launch.working_dir),
+            model=self.settings.model,
+            working_dir=str(self.launch.working_dir),
             persona_hash=self.services.persona.digest if answered else base.persona_hash,
         )
 
@@ -117,9 +143,9 @@ class Session:
         if before is not None and before.persona_hash and before.persona_hash != stored.persona_hash:
             self._announce(stored.session_id, previous, "persona changed")
 
-    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> None:
-        """Keep a snapshot by itself."""
-        self.adopt(await self.services.store.save(claim, snapshot))
+    async def save(self, claim: Claim, snapshot: SessionSnapshot, charge: Charge | None) -> None:
+        """Keep a snapshot by itself, and what led to it."""
+        self.adopt(await self.services.store.save(claim, snapshot, charge))
 
     def failed_to_start(self) -> bool:
         """A process that was to resume the session ended before it said anything; True when it happens again."""
@@ -144,7 +170,7 @@ class Session:
         self._announce(None, previous, f"lost: {reason}")
 
     async def clear(self, claim: Claim) -> bool:
-        """Forget the conversation and its counts; the chosen model stays."""
+        """Forget the conversation and its counts; the channel's options stay."""
         previous = self.snapshot
         self._candidate = None
         if previous is None or previous.session_id is None:
@@ -157,10 +183,16 @@ class Session:
             created_at=now,
             last_message_at=now,
             revision=previous.revision,
+            options=previous.options,
         )
         self.snapshot = await self.services.store.save(claim, vacant)
         self._announce(None, previous.session_id, "cleared")
         return True
+
+    async def take_over(self, claim: Claim, session_id: str) -> None:
+        """Go on in a session that was begun elsewhere, from the next turn on."""
+        base, working_dir = self.base(self.services.now()), str(self.launch.working_dir)
+        await self.save(claim, attrs.evolve(base, session_id=session_id, working_dir=working_dir), None)
 
     async def begin_as(self, claim: Claim, origin: SessionSnapshot, copy_id: str) -> None:
         """Begin as a copy of another channel's conversation; the copy is there, under this id."""
@@ -170,12 +202,12 @@ class Session:
         self._candidate, self._failed_starts = None, 0
         self._announce(copy_id, None, f"forked from channel {origin.channel}")
 
-    async def set_model(self, claim: Claim, model: str) -> None:
-        """Choose the model from the next turn on."""
-        self.snapshot = await self.services.store.save(
-            claim, attrs.evolve(self.base(self.services.now()), model=model)
-        )
-        self._announce(self.snapshot.session_id, self.snapshot.session_id, f"model set to {model}")
+    async def configure(self, claim: Claim, options: ChannelOptions, reason: str) -> None:
+        """Let other options hold from the next turn on."""
+        model = in_channel(self.services.settings, self.channel, options).model
+        base = self.base(self.services.now())
+        self.snapshot = await self.services.store.save(claim, attrs.evolve(base, model=model, options=options))
+        self._announce(self.snapshot.session_id, self.snapshot.session_id, reason)
 
     def _announce(self, session_id: str | None, previous: str | None, reason: str) -> None:
         self.services.hub.publish(

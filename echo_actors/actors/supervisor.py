@@ -194,6 +194,7 @@ class Supervisor:
         finally:
             del self.actors[actor.channel]
             self.services.hub.leave(actor.channel)
+            actor.purse.close()
             if self.closing and not self.actors:
                 self._at_rest.set()
 

@@ -21,6 +21,7 @@ from echo_actors.events import (
     BlockFinished,
     Event,
     Lagged,
+    PermissionAsked,
     TextDelta,
     ToolFinished,
     ToolStarted,
@@ -273,5 +274,6 @@ _CHARS: dict[type[Event], Callable[[Any], int]] = {
     ToolFinished: lambda event: len(event.text),
     BlockFinished: lambda event: _of_block(event.block),
     ToolStarted: lambda event: size(event.input),
+    PermissionAsked: lambda event: size([event.input, *event.suggestions]),
     TurnEnded: _of_end,
 }

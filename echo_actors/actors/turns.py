@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+import orjson
+
 from echo_actors.actors.batch import Batch
 from echo_actors.actors.clocks import TurnClocks
 from echo_actors.actors.mailbox import Entry
@@ -13,7 +15,7 @@ from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Verdict
 from echo_actors.audit import text_fields
 from echo_actors.claude.driver import TurnRequest, TurnResult
-from echo_actors.events import Event, ToolFinished, ToolStarted, TurnStarted
+from echo_actors.events import Event, PermissionAnswered, PermissionAsked, ToolFinished, ToolStarted, TurnStarted
 from echo_actors.models import Clock, Outcome, Reply
 from echo_actors.settings import Settings
 
@@ -74,6 +76,7 @@ def reply_of(result: TurnResult, turn_id: str) -> Reply:
     return Reply(
         text=result.text,
         blocks=result.blocks,
+        structured_output=result.structured_output,
         session_id=result.session_id,
         turn_id=turn_id,
         model=result.model,
@@ -96,11 +99,12 @@ def outcome_of(verdict: Verdict, entry: Entry, turn_id: str) -> Outcome:
         reply=reply_of(verdict.result, turn_id) if verdict.result and answered else None,
         error=verdict.error,
         attempts=entry.attempts,
+        budget=verdict.budget,
     )
 
 
 def publisher(message_id: str, services: Services) -> Callable[[Event], None]:
-    """A function that publishes a turn's events under its message, and records the use of tools."""
+    """A function that publishes a turn's events under its message, and records the use of tools and who allowed it."""
 
     def publish(event: Event) -> None:
         services.hub.publish(event, message_id)
@@ -108,6 +112,26 @@ def publisher(message_id: str, services: Services) -> Callable[[Event], None]:
             services.record("tool.started", channel=event.channel, message=message_id, tool=event.tool)
         elif isinstance(event, ToolFinished):
             services.record("tool.finished", channel=event.channel, message=message_id, error=event.is_error)
+        elif isinstance(event, PermissionAsked):
+            asked = orjson.dumps(event.input).decode()
+            content = text_fields(asked, content=services.settings.audit_content, name="input")
+            services.record(
+                "permission.asked",
+                channel=event.channel,
+                message=message_id,
+                tool=event.tool,
+                agent=event.agent_id,
+                **content,
+            )
+        elif isinstance(event, PermissionAnswered):
+            services.record(
+                "permission.answered",
+                channel=event.channel,
+                message=message_id,
+                tool=event.tool,
+                allowed=event.allowed,
+                by=event.by.value,
+            )
 
     return publish
 
@@ -121,7 +145,7 @@ def announce_start(entry: Entry, turn_id: str, session: Session, services: Servi
             message_id=message_id,
             turn_id=turn_id,
             attempt=entry.attempts,
-            model=session.model,
+            model=session.launch.model,
             session_id=session.session_id,
         )
     )
@@ -131,7 +155,7 @@ def announce_start(entry: Entry, turn_id: str, session: Session, services: Servi
         message=message_id,
         turn=turn_id,
         session=session.session_id,
-        model=session.model,
+        model=session.launch.model,
         attempt=entry.attempts,
     )
     return event.time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from echo_actors.claude.driver import TurnResult
-from echo_actors.models import Clock, OutcomeKind
+from echo_actors.models import Budget, Clock, OutcomeKind
 
 
 @attrs.frozen
@@ -28,6 +28,7 @@ class Verdict:
         kind: None when the messages have no end yet.
         result: What the CLI said, when it came to that.
         lost_session: The session could not be resumed; nothing was done.
+        budget: For whose sake no attempt was made.
     """
 
     kind: OutcomeKind | None
@@ -36,3 +37,4 @@ class Verdict:
     error: str | None = None
     result: TurnResult | None = None
     lost_session: bool = False
+    budget: Budget | None = None

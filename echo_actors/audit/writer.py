@@ -83,7 +83,7 @@ class Writer:
 
     def __attrs_post_init__(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="audit writer", daemon=False)
+        self._thread = threading.Thread(target=self._run, name="echo-actors-audit", daemon=False)
         self._thread.start()
 
     @property

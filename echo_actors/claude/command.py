@@ -5,6 +5,7 @@ Neither a message nor the persona is ever an argument: arguments are public (``p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from echo_actors.claude.driver import Launch
@@ -12,6 +13,9 @@ from echo_actors.claude.driver import Launch
 FRESH_PROMPT_SINCE = (2, 1, 257)
 """The first CLI that can be told not to keep a session's first system prompt (its official SDK names it). Older ones
 keep none: they take what each start gives them."""
+
+BUDGET_SINCE = (2, 0, 31)
+"""The first CLI that is known to take a limit on its cost (the change log of its official SDK)."""
 
 _STREAMING = (
     "-p",
@@ -31,6 +35,7 @@ def command(
     resume: bool,
     fork_of: str | None = None,
     fresh_prompt: bool = False,
+    files: Sequence[Path] = (),
 ) -> tuple[str, ...]:
     """The arguments that start a CLI for a session.
 
@@ -42,6 +47,7 @@ def command(
         fork_of: Begin it as a copy of this session, which stays as it is.
         fresh_prompt: Let a changed persona hold in old sessions too; for CLIs since ``FRESH_PROMPT_SINCE``, others
             end at an option that they do not know.
+        files: Those of the launch, in its order.
     """
     arguments = [str(cli), *_STREAMING, "--model", launch.model, "--permission-mode", launch.permission_mode]
     if fork_of is not None:
@@ -51,8 +57,24 @@ def command(
         arguments += ["--system-prompt-file", str(launch.prompt_file)]
         if fresh_prompt:
             arguments += ["--system-prompt-snapshot", "off"]
+    for (option, _), file in zip(launch.files, files, strict=True):
+        arguments += [option, str(file)]
+    return (*arguments, *_permissions(launch), *launch.options, *launch.extra_arguments)
+
+
+def _permissions(launch: Launch) -> list[str]:
+    """What a turn may do, and spend, and what it tells meanwhile."""
+    arguments: list[str] = []
     if launch.allowed_tools:
         arguments += ["--allowedTools", ",".join(launch.allowed_tools)]
+    if launch.available_tools is not None:
+        arguments += ["--tools", ",".join(launch.available_tools)]
+    if launch.disallowed_tools:
+        arguments += ["--disallowedTools", ",".join(launch.disallowed_tools)]
+    if launch.permission_questions:
+        arguments += ["--permission-prompt-tool", "stdio"]
     if launch.partial_messages:
         arguments.append("--include-partial-messages")
-    return (*arguments, *launch.extra_arguments)
+    if launch.turn_budget_usd is not None:
+        arguments += ["--max-budget-usd", str(launch.turn_budget_usd)]
+    return arguments

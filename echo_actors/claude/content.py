@@ -7,6 +7,9 @@ from typing import Any
 
 from echo_actors.models import Block
 
+SHOWN = 64 * 2**10
+"""The longest unknown frame, in characters, that is shown as it came."""
+
 DEEPEST = 200
 """How deep a tool's input may be nested: what is deeper can be read (up to 1,024) but not written again (254)."""
 
@@ -51,6 +54,11 @@ def block_of(raw: dict[str, Any]) -> Block:
 
 def _storable(data: dict[str, Any]) -> dict[str, Any]:
     """The data, or a word about it when it is nested too deep to be kept."""
+    return {"left_out": f"nested deeper than {DEEPEST} levels"} if too_deep(data) else data
+
+
+def too_deep(data: dict[str, Any]) -> bool:
+    """Whether data is nested deeper than ``DEEPEST``."""
     level: list[Any] = [data]
     for _ in range(DEEPEST):
         level = [
@@ -60,8 +68,8 @@ def _storable(data: dict[str, Any]) -> dict[str, Any]:
             if isinstance(inner, dict | list)
         ]
         if not level:
-            return data
-    return {"left_out": f"nested deeper than {DEEPEST} levels"}
+            return False
+    return True
 
 
 def size(data: object) -> int:
@@ -75,6 +83,19 @@ def size(data: object) -> int:
         elif isinstance(value, list):
             left += value
     return chars
+
+
+def shown(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """A frame that nobody reads, or a word about it when it is too long to be shown."""
+    return dict(frame) if size(frame) <= SHOWN else {"left_out": f"more than {SHOWN} characters"}
+
+
+def named_in(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """The messages that a result names."""
+    many, one = result.get("user_message_uuids"), result.get("user_message_uuid")
+    if isinstance(many, list) and many:
+        return tuple(str(uuid) for uuid in many)
+    return (str(one),) if one else ()
 
 
 def flat_text(content: object) -> str:

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
 from echo_actors.errors import CLIFailed
-from echo_actors.events import Event
+from echo_actors.events import Event, PermissionAsked
 from echo_actors.history import History
-from echo_actors.models import Block, Spent
+from echo_actors.models import Answer, Block, Spent
+
+UNLIMITED: Final = "bypassPermissions"
+"""The permission mode that a running CLI refuses to change to (measured with CLI 2.1.331)."""
 
 
 @attrs.frozen(kw_only=True)
 class Launch:
-    """How a channel's CLI is to run."""
+    """How a channel's CLI is to run.
+
+    Attributes:
+        turn_budget_usd: What one turn may cost.
+        available_tools: The CLI's own tools that there are; None for all that it has.
+        files: Options that name a file, and what the file has in it: what may hold secrets, or be long.
+        options: Further options.
+        extra_arguments: What the operator adds.
+    """
 
     model: str
     working_dir: Path
@@ -28,11 +39,25 @@ class Launch:
     permission_mode: str
     prompt_file: Path | None
     partial_messages: bool = True
+    permission_questions: bool = False
+    turn_budget_usd: float | None = None
+    available_tools: tuple[str, ...] | None = None
+    disallowed_tools: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] = ()
     extra_arguments: tuple[str, ...] = ()
 
     def serves(self, other: Launch) -> bool:
-        """Whether a process launched like this can run like the other: all but the model is settled at the start."""
-        return attrs.evolve(self, model=other.model) == other
+        """Whether a process launched like this can run like the other, at once or after ``Resident.adapt``.
+
+        All but the model and the permission mode is settled at the start, and so is whether no permission is needed.
+        """
+        if self.permission_mode != other.permission_mode and UNLIMITED in (
+            self.permission_mode,
+            other.permission_mode,
+        ):
+            return False
+        return attrs.evolve(self, model=other.model, permission_mode=other.permission_mode) == other
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +124,22 @@ class TurnListener(Protocol):
         """The turn made an event, not yet stamped with time and cursor."""
 
 
+class Silence:
+    """The listener of a process that is got ready while no turn runs."""
+
+    def on_phase(self, phase: Phase) -> None:
+        """No clock follows it."""
+
+    def on_life(self) -> None:
+        """Nobody doubts it."""
+
+    def on_begun(self, uuid: str) -> None:
+        """It has no message."""
+
+    def on_event(self, event: Event) -> None:
+        """Nobody listens."""
+
+
 @attrs.frozen(kw_only=True)
 class TurnResult:
     """How a turn ended, as far as the CLI said.
@@ -117,6 +158,7 @@ class TurnResult:
     model: str = ""
     text: str = ""
     blocks: tuple[Block, ...] = ()
+    structured_output: dict[str, Any] | None = None
     spent: Spent = Spent()
     error: str | None = None
     reason: str = ""
@@ -206,6 +248,13 @@ class Driver(Protocol):
 
     def steer(self, channel: str, uuid: str, content: str) -> bool:
         """Give one more message to the running turn; False when there is none that could take it."""
+
+    def answer_permission(self, question: PermissionAsked, answer: Answer) -> bool:
+        """Answer a question that a turn put as an event; False when its process takes no answer any more.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is.
+        """
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer to a request that was run before, if the session has it whole; None otherwise."""

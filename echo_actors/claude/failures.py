@@ -19,6 +19,7 @@ ERRORS = {
 """Kinds of failure by the API's status; https://docs.claude.com/en/api/errors lists them."""
 
 EMPTY = "empty_reply"
+OVER_TURN_BUDGET = "error_max_budget_usd"
 
 
 def failure(result: Mapping[str, Any], text: str, api_error: str) -> tuple[str | None, str]:
@@ -26,6 +27,11 @@ def failure(result: Mapping[str, Any], text: str, api_error: str) -> tuple[str |
     subtype = str(result.get("subtype"))
     errors = result.get("errors")
     said = "; ".join(str(error) for error in errors) if isinstance(errors, list) and errors else text[-500:]
+    if subtype == OVER_TURN_BUDGET and not api_error:
+        # Its last request went over the limit; an answer that was whole by then is no worse for it.
+        if text and result.get("stop_reason") == "end_turn":
+            return None, ""
+        return subtype, f"{said}: the setting turn_budget_usd"
     if result.get("is_error") or api_error:
         status = int(number(result.get("api_error_status")))
         kind = ERRORS.get(status) or api_error or (subtype if subtype != "success" else "api_error")

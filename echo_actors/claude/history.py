@@ -50,7 +50,7 @@ def read_history(
         InvalidMessage: The conversation has no such entry.
         CLIFailed: The transcript cannot be read.
     """
-    transcript = Transcript.of(session.session_id, session.working_dir, environment)
+    transcript = Transcript.kept(session.session_id, session.working_dir, environment)
     try:
         with transcript.path.open("rb") as file:
             return _Reader.of(file).page(session, limit, before)

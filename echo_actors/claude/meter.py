@@ -17,6 +17,10 @@ from echo_actors.models import Usage
 MOST = 1e12
 """The largest count or amount that is believed. Sums of larger ones could not be stored, nor their outcomes."""
 
+SPENT_SHARE = 0.25
+"""The share of a turn's budget above which a process takes no further turn: the CLI's limit is one on the process, so
+that a turn has between three quarters and the whole of its budget."""
+
 _MODEL_USAGE = {
     "input_tokens": "inputTokens",
     "output_tokens": "outputTokens",
@@ -60,9 +64,11 @@ class Meter:
     Attributes:
         baseline: Gives the total that the session had before this process; asked at most once, and only for a CLI
             that does not say what was used since the last result.
+        spent: What the process has cost, for turns of ours or not.
     """
 
     baseline: Callable[[], float]
+    spent: float = 0.0
     _last_total: float | None = None
     _unclaimed_cost: float = 0.0
     _unclaimed: Usage = Usage()
@@ -77,11 +83,16 @@ class Meter:
             *(a + b for a, b in zip(attrs.astuple(self._unclaimed), attrs.astuple(usage), strict=True))
         )
         self._unclaimed_cost += cost
+        self.spent += cost
         if not claimed:
             return Usage(), 0.0
         usage, cost = self._unclaimed, self._unclaimed_cost
         self._unclaimed, self._unclaimed_cost = Usage(), 0.0
         return usage, cost
+
+    def affords(self, turn_budget: float | None) -> bool:
+        """Whether enough of a turn's budget is left for one more turn of the process."""
+        return turn_budget is None or self.spent <= SPENT_SHARE * turn_budget
 
     def _since_last(self, result: Mapping[str, Any]) -> tuple[Usage, float]:
         total = number(result.get("total_cost_usd"))

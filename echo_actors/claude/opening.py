@@ -10,6 +10,7 @@ import trio
 
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
+from echo_actors.claude.command import BUDGET_SINCE
 from echo_actors.claude.driver import Launch
 from echo_actors.claude.locate import find_cli, read_version
 from echo_actors.claude.memory import Memory
@@ -21,6 +22,7 @@ from echo_actors.claude.spares import Spares
 from echo_actors.claude.spawning import Spawner
 from echo_actors.claude.transcript import config_dir
 from echo_actors.claude.vitals import Vitals
+from echo_actors.errors import SettingsError
 from echo_actors.settings import Settings
 
 
@@ -39,11 +41,18 @@ async def open_residency(
 
     Raises:
         CLINotFound: There is no usable CLI.
+        SettingsError: It cannot limit what a turn costs, and shall.
     """
     environ = os.environ if environ is None else environ
     cli = find_cli(settings.claude_bin, environ)
     version = await read_version(cli)
     record("cli.found", path=str(cli), version=version.text, defused=not version.at_least(*COMPOSED_SINCE))
+    if settings.turn_budget_usd is not None and not version.at_least(*BUDGET_SINCE):
+        needed = ".".join(map(str, BUDGET_SINCE))
+        raise SettingsError(
+            f"turn_budget_usd needs a CLI of version {needed} or newer; {cli} says {version.text!r}.",
+            "turn_budget_usd",
+        )
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         roster = Roster(settings.max_residents, settings.hibernate_after, record, nursery)

@@ -7,7 +7,6 @@ the least recently used idle one hibernates first.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,6 +22,7 @@ from echo_actors.claude.driver import (
     ProcessStatus,
     SessionLost,
     SessionRequest,
+    Silence,
     TurnListener,
     TurnRequest,
     TurnResult,
@@ -32,7 +32,8 @@ from echo_actors.claude.history import read_history
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
-from echo_actors.claude.resident import Resident, Silence
+from echo_actors.claude.permissions import answer_frame
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.spares import Spares
@@ -40,7 +41,9 @@ from echo_actors.claude.spawning import Spawner
 from echo_actors.claude.transcript import Transcript
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.errors import CLIFailed
+from echo_actors.events import PermissionAsked
 from echo_actors.history import History
+from echo_actors.models import Answer
 from echo_actors.safety.fence import defuse
 from echo_actors.settings import Settings
 
@@ -95,7 +98,7 @@ class Residency:
             resident = await self._start(request, lock, Silence(), Resident.initialize)
         resident.listener = Silence()
         try:
-            await self._choose_model(resident, request)
+            await self._adapt(resident, request)
         finally:
             resident.rest(trio.current_time())
         self.roster.make_room()
@@ -122,7 +125,8 @@ class Residency:
             except CLIFailed:
                 if not resident.died_before(request.turn_id):
                     raise
-                # It died while it was idle, which shows only now, and never began the message: a new one can have it.
+                # It refused to run like this, or died while it was idle, which shows only now. It never began the
+                # message: a new one can have it.
         await self.roster.gone(request.channel)
         lock = await self.ownership.own(request, listener)
 
@@ -136,8 +140,8 @@ class Residency:
     async def _run_on(self, resident: Resident, request: TurnRequest, listener: TurnListener) -> TurnResult:
         resident.listener = listener
         try:
-            await self._choose_model(resident, request)
             if not resident.knows(request.turn_id):
+                await self._adapt(resident, request)
                 resident.write(request.turn_id, self._harmless(request.content))
             if not resident.machine.running:
                 listener.on_phase(Phase.SENT)
@@ -155,11 +159,11 @@ class Residency:
             await self.memory.after_turn(resident)
         return result
 
-    async def _choose_model(self, resident: Resident, request: SessionRequest) -> None:
-        if resident.launch.model != request.launch.model:
+    async def _adapt(self, resident: Resident, request: SessionRequest) -> None:
+        if not resident.runs_like(request.launch):
             if resident.listener is not None:
                 resident.listener.on_phase(Phase.STARTING)
-            await resident.set_model(request.launch.model)
+            await resident.adapt(request.launch)
 
     def interrupt(self, channel: str) -> None:
         """Ask the channel's running turn to end; see ``Driver``."""
@@ -180,14 +184,25 @@ class Residency:
             return False
         return True
 
+    def answer_permission(self, question: PermissionAsked, answer: Answer) -> bool:
+        """Answer a question of a turn; see ``Driver``."""
+        frame = answer_frame(question, answer)
+        resident = self.roster.get(question.channel)
+        return resident is not None and resident.reply(frame)
+
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """The answer that the transcript has to a request; see ``Driver``."""
-        transcript = self.spawner.transcript(request)
+        where = request.launch.working_dir
+        transcript = Transcript.kept(request.session_id, where, self.spawner.cli_environment)
         recorded = await trio.to_thread.run_sync(transcript.reply_to, request.turn_id)
         if recorded is None or not recorded.finished or not recorded.text:
             return None
         return TurnResult(
-            uuids=(request.turn_id,), session_id=request.session_id, text=recorded.text, blocks=recorded.blocks
+            uuids=(request.turn_id,),
+            session_id=request.session_id,
+            text=recorded.text,
+            blocks=recorded.blocks,
+            structured_output=recorded.structured_output,
         )
 
     async def history(self, session: KeptSession, *, limit: int | None, before: str | None) -> History | None:
@@ -198,7 +213,7 @@ class Residency:
 
     async def fork(self, session: KeptSession) -> str:
         """Copy the session's transcript; see ``Driver``."""
-        transcript = Transcript.of(session.session_id, session.working_dir, self.spawner.cli_environment)
+        transcript = Transcript.kept(session.session_id, session.working_dir, self.spawner.cli_environment)
         try:
             return await trio.to_thread.run_sync(fork, transcript)
         except FileNotFoundError as problem:
@@ -220,15 +235,11 @@ class Residency:
 
     def process(self, channel: str) -> ProcessStatus | None:
         """The channel's process; see ``Driver``."""
-        resident = self.roster.get(channel)
-        if resident is None or resident.process is None:
-            return None
-        return ProcessStatus(resident.process.pid, resident.memory)
+        return self.roster.process(channel)
 
     def problem(self) -> str:
         """Whether the CLI is still there; see ``Driver``."""
-        cli = self.spawner.cli
-        return "" if os.access(cli, os.X_OK) else f"the CLI {cli} is gone, or cannot be executed any more"
+        return self.spawner.problem()
 
     @property
     def residents(self) -> dict[str, int]:
@@ -243,9 +254,12 @@ class Residency:
         if resident is None:
             return None
         same_session = resident.machine.session_id == request.session_id
-        if resident.usable and same_session and resident.launch.serves(request.launch):
+        fits = same_session and resident.launch.serves(request.launch)
+        if resident.usable and fits and resident.machine.meter.affords(request.launch.turn_budget_usd):
             return resident
-        await self.roster.let_go(resident, "it does not fit the next turn")
+        await self.roster.let_go(
+            resident, "it has spent too much for a turn" if fits else "it does not fit the next turn"
+        )
         return None
 
     async def _start(
@@ -267,7 +281,8 @@ class Residency:
                 self.roster.stop_spare_start()
             async with self.spawner.starts.hold():
                 listener.on_phase(Phase.STARTING)
-                earlier = request.session_id if self.spawner.resumable(request) else None
+                owned = lock.session_id == request.session_id
+                earlier = request.session_id if self.spawner.resumable(request, owned=owned) else None
                 resident.fresh = earlier is None
                 await self.spawner.spawn(resident, earlier)
                 await greet(resident)

@@ -14,12 +14,12 @@ import attrs
 import trio
 
 from echo_actors.claude.driver import Launch, Phase, SessionLost, TurnListener, TurnResult
+from echo_actors.claude.permissions import Refusal
 from echo_actors.claude.process import CLIProcess, ProcessEnd
 from echo_actors.claude.session_lock import SessionLock
 from echo_actors.claude.turn import TurnMachine
 from echo_actors.claude.wire import BadLine, Frame
 from echo_actors.errors import CLIFailed
-from echo_actors.events import Event
 
 _SESSION_LOST = "No conversation found with session ID"
 
@@ -32,29 +32,13 @@ class _Question:
     response: dict[str, Any] = attrs.Factory(dict)
 
 
-class Silence:
-    """The listener of a process that is got ready while no turn runs."""
-
-    def on_phase(self, phase: Phase) -> None:
-        """No clock follows it."""
-
-    def on_life(self) -> None:
-        """Nobody doubts it."""
-
-    def on_begun(self, uuid: str) -> None:
-        """It has no message."""
-
-    def on_event(self, event: Event) -> None:
-        """Nobody listens."""
-
-
 @attrs.define(eq=False)
 class Resident:
     """One process and the conversation in it.
 
     Attributes:
         channel: Whose it is; empty while it is a spare.
-        launch: How it was started; its model follows ``set_model``.
+        launch: How it runs; what can be changed follows ``adapt``.
         listener: Of the running turn, or ``Silence`` while it is got ready; None when it is idle.
         last_used: When its last turn ended, on trio's clock.
         failure: Why it can be used no more.
@@ -103,6 +87,8 @@ class Resident:
             if isinstance(output, TurnResult):
                 self._results |= dict.fromkeys((*output.uuids, *output.returned), output)
                 news = True
+            elif isinstance(output, Refusal):
+                self.reply(output.frame)
             elif self.listener is not None:
                 self.listener.on_event(output)
         if news or self.machine.begun != begun_before:
@@ -201,16 +187,38 @@ class Resident:
         self._results = {other: each for other, each in self._results.items() if each is not result}
         return result
 
-    async def set_model(self, model: str) -> None:
-        """Let the next turn use another model.
+    async def adapt(self, launch: Launch) -> None:
+        """Let the next turn run like this, as far as a running CLI can be changed.
 
         Raises:
-            CLIFailed: The CLI refused, or ended.
+            CLIFailed: The CLI refused, or ended. One that is started like that may run like that.
         """
-        response = await self._answer(self._ask("set_model", model=model))
+        if self.launch.model != launch.model:
+            await self._set("set_model", model=launch.model)
+        if self._mode != launch.permission_mode:
+            await self._set("set_permission_mode", mode=launch.permission_mode)
+        self.launch = launch
+
+    def runs_like(self, launch: Launch) -> bool:
+        """Whether there is nothing to adapt; a turn may have changed the mode, as one that leaves ``plan`` does."""
+        return self.launch == launch and self._mode == launch.permission_mode
+
+    @property
+    def _mode(self) -> str:
+        return self.machine.permission_mode or self.launch.permission_mode
+
+    async def _set(self, subtype: str, **fields: str) -> None:
+        response = await self._answer(self._ask(subtype, **fields))
         if response.get("subtype") != "success":
-            raise CLIFailed(f"the CLI refused the model {model!r}: {response.get('error')}")
-        self.launch = attrs.evolve(self.launch, model=model)
+            raise CLIFailed(f"the CLI refused {subtype} {', '.join(fields.values())}: {response.get('error')}")
+
+    def reply(self, frame: Frame) -> bool:
+        """Answer a request of the CLI's; False when it takes no more input."""
+        try:
+            self._process().send(frame)
+        except CLIFailed:
+            return False
+        return True
 
     def interrupt(self) -> None:
         """Ask for the end of the running turn; before the CLI has begun it, that would be ignored, so it is held."""

@@ -2,7 +2,8 @@
 
 A spare is a CLI that runs with the default launch under the id of a new session, and has answered a first request. It
 is claimed when a channel asks for the id of its new session: the id is stored before the turn begins, so a crash in
-that turn finds the transcript. A channel's model is set live; nothing else of a running CLI can be changed.
+that turn finds the transcript. A channel's model and permission mode are set live; nothing else of a
+running CLI can be changed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Launch
+from echo_actors.claude.driver import Launch, Silence
 from echo_actors.claude.memory import Memory
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.ownership import Ownership
-from echo_actors.claude.resident import Resident, Silence
+from echo_actors.claude.resident import Resident
 from echo_actors.claude.roster import Roster
 from echo_actors.claude.spawning import Spawner
 from echo_actors.claude.turn import TurnMachine

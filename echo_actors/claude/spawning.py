@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import trio
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import Record
 from echo_actors.claude.command import FRESH_PROMPT_SINCE, command
-from echo_actors.claude.driver import SessionLost, SessionRequest
+from echo_actors.claude.driver import Launch, SessionLost, SessionRequest
 from echo_actors.claude.environment import ProcessMark, child_environment
 from echo_actors.claude.locate import CLIVersion
 from echo_actors.claude.process import CLIProcess, ProcessEnd
@@ -20,7 +21,14 @@ from echo_actors.claude.resident import Resident
 from echo_actors.claude.termination import ProcessLimits
 from echo_actors.claude.transcript import Transcript
 from echo_actors.errors import CLIFailed
+from echo_actors.safety.private_file import write_private_file
 from echo_actors.settings import Settings
+
+PROMPTS = "prompts"
+"""The folder in the state directory for files that CLIs are started with."""
+
+OPTION_PREFIX = "option-"
+"""How the names begin of those with options."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +54,11 @@ class Spawner:
     starts: Slots
     vacate: Callable[[Resident], None]
 
+    def problem(self) -> str:
+        """Why nothing can be started any more; empty when it can."""
+        there = os.access(self.cli, os.X_OK)
+        return "" if there else f"the CLI {self.cli} is gone, or cannot be executed any more"
+
     async def spawn(self, resident: Resident, earlier: str | None) -> None:
         """Start the process of a resident that has its place, on an earlier session or on a copy of it.
 
@@ -55,6 +68,7 @@ class Spawner:
         """
         settings, launch, session_id = self.settings, resident.launch, resident.machine.session_id
         mark = ProcessMark(self.run_id, uuid.uuid4().hex)
+        files = await self._write_files(launch)
         environment = child_environment(
             self.environ, extra=self._extra_environment(), passthrough=settings.pass_environment, mark=mark
         )
@@ -72,6 +86,7 @@ class Spawner:
                 resume=earlier == session_id,
                 fork_of=earlier if earlier != session_id else None,
                 fresh_prompt=self.version.at_least(*FRESH_PROMPT_SINCE),
+                files=files,
             ),
             environment=environment.variables,
             cwd=launch.working_dir,
@@ -98,18 +113,26 @@ class Spawner:
         return {**self.environ, **self.settings.environment}
 
     def transcript(self, request: SessionRequest) -> Transcript:
-        """The transcript of a request's session."""
+        """The transcript of a request's session, where a CLI keeps it that runs as requested."""
         return Transcript.of(request.session_id, request.launch.working_dir, self.cli_environment)
 
-    def resumable(self, request: SessionRequest) -> bool:
+    def resumable(self, request: SessionRequest, *, owned: bool) -> bool:
         """Whether a request's session can be resumed; otherwise it is to begin.
+
+        The transcript of one that ran in another working directory is moved to where a CLI looks for it that runs as
+        requested. Not one that somebody else has: a CLI that is new enough finds it where it is.
 
         Raises:
             SessionLost: It had turns, and its transcript is gone.
-            CLIFailed: The place of all transcripts is gone.
+            CLIFailed: The place of all transcripts is gone, or the transcript cannot be moved.
         """
         transcript = self.transcript(request)
         if transcript.exists():
+            return True
+        elsewhere = transcript.elsewhere()
+        if elsewhere is not None:
+            if owned:
+                self._move(elsewhere, transcript)
             return True
         if request.established:
             projects = transcript.path.parents[1]
@@ -117,6 +140,27 @@ class Spawner:
                 raise CLIFailed(f"the CLI keeps no sessions in {projects}: its home is away, or another")
             raise SessionLost(f"the transcript of session {request.session_id} is gone")
         return False
+
+    def _move(self, elsewhere: Transcript, transcript: Transcript) -> None:
+        try:
+            elsewhere.move_to(transcript)
+        except OSError as problem:
+            raise CLIFailed(f"the transcript {elsewhere.path} cannot be moved: {problem}") from problem
+        self.record("session.moved", session=transcript.path.stem, path=str(transcript.path))
+
+    async def _write_files(self, launch: Launch) -> list[Path]:
+        """Write the launch's files; they may have been removed since the last time."""
+        if not launch.files:
+            return []
+        directory = self.settings.state_dir / PROMPTS
+
+        def write() -> list[Path]:
+            return [write_private_file(content, directory, OPTION_PREFIX, "") for _, content in launch.files]
+
+        try:
+            return await trio.to_thread.run_sync(write)
+        except OSError as problem:
+            raise CLIFailed(f"the CLI's options cannot be written into {directory}: {problem}") from problem
 
     def _extra_environment(self) -> dict[str, str]:
         scrub = {"CLAUDE_CODE_SUBPROCESS_ENV_SCRUB": "1"} if self.settings.scrub_tool_environment else {}

@@ -7,12 +7,14 @@ entry keeps the uuid that its message was sent under.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
+import orjson
 
 from echo_actors.claude.content import block_of, contents, reply_text, table
 from echo_actors.claude.entries import SYNTHETIC, parsed, results_in
@@ -32,11 +34,13 @@ class RecordedReply:
 
     Attributes:
         finished: Whether the answer came to its end; an unfinished one is not to be relied on.
+        structured_output: What the model gave by a schema, which ends an answer.
     """
 
     text: str
     blocks: tuple[Block, ...]
     finished: bool
+    structured_output: dict[str, Any] | None = None
 
 
 @attrs.frozen
@@ -50,6 +54,29 @@ class Transcript:
         """The transcript of a session as a CLI with this working directory and environment keeps it."""
         folder = re.sub(r"[^a-zA-Z0-9]", "-", str(working_dir.resolve()))
         return cls(config_dir(environment) / "projects" / folder / f"{session_id}.jsonl")
+
+    @classmethod
+    def kept(cls, session_id: str, working_dir: Path, environment: Mapping[str, str]) -> Transcript:
+        """The transcript of a session that ran in this working directory, or in another one since or before."""
+        place = cls.of(session_id, working_dir, environment)
+        return place if place.exists() else place.elsewhere() or place
+
+    def elsewhere(self) -> Transcript | None:
+        """The session's newest transcript of another working directory; None when there is none."""
+        found = [path for path in self.path.parents[1].glob(f"*/{glob.escape(self.path.name)}") if path != self.path]
+        return Transcript(max(found, key=lambda path: path.stat().st_mtime)) if found else None
+
+    def move_to(self, place: Transcript) -> None:
+        """Move it, and what the CLI keeps beside it, to where another working directory has it.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        place.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside, there = self.path.with_suffix(""), place.path.with_suffix("")
+        if beside.is_dir() and not there.exists():
+            beside.rename(there)
+        self.path.rename(place.path)
 
     def exists(self) -> bool:
         """Whether the CLI could resume the session."""
@@ -82,13 +109,14 @@ class Transcript:
         a tool.
         """
         found = False
+        structured: dict[str, Any] | None = None
         stop_reason: object = None
         blocks: list[Block] = []
         for entry in self.entries():
             if entry.get("isSidechain"):
                 continue
             if entry.get("type") == "user" and entry.get("uuid") == uuid:
-                found, stop_reason, blocks = True, None, []
+                found, structured, stop_reason, blocks = True, None, None, []
             elif found and entry.get("type") == "user" and not results_in(entry):
                 break
             elif found and entry.get("type") == "assistant":
@@ -96,7 +124,11 @@ class Transcript:
                 if message.get("model") != SYNTHETIC:
                     blocks += [block_of(raw) for raw in contents(message)]
                     stop_reason = message.get("stop_reason")
+            elif found and table(entry, "attachment").get("type") == "structured_output":
+                structured = table(table(entry, "attachment"), "data")
         if not found:
             return None
-        finished = stop_reason not in (None, "tool_use", "pause_turn")
-        return RecordedReply(reply_text(blocks), tuple(blocks), finished)
+        finished = structured is not None or stop_reason not in (None, "tool_use", "pause_turn")
+        # The CLI's own result has such an answer as its text too, when there is no other.
+        text = reply_text(blocks) or ("" if structured is None else orjson.dumps(structured).decode())
+        return RecordedReply(text, tuple(blocks), finished, structured)

@@ -15,26 +15,33 @@ starts it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 
 from echo_actors.claude.blocks import Blocks
-from echo_actors.claude.content import block_of, contents, flat_text, items, reply_text, size, table
+from echo_actors.claude.content import block_of, contents, flat_text, items, named_in, reply_text, shown, table
 from echo_actors.claude.driver import TurnResult
 from echo_actors.claude.failures import failure
 from echo_actors.claude.meter import Meter, context_size, number
+from echo_actors.claude.permissions import Refusal, question_of
 from echo_actors.claude.wire import BadLine, Frame
-from echo_actors.events import BlockFinished, Event, Retrying, TextDelta, ToolFinished, ToolStarted, UnknownFrame
-from echo_actors.models import Spent
+from echo_actors.events import (
+    BlockFinished,
+    Event,
+    PermissionAnswered,
+    PermissionAsked,
+    Retrying,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    UnknownFrame,
+)
+from echo_actors.models import AnsweredBy, Spent
 
 LIFECYCLE = "msg_lifecycle_v1"
 """The capability of a CLI that tells each message's way by its uuid."""
-
-
-SHOWN = 64 * 2**10
-"""The longest unknown frame, in characters, that is shown as it came."""
 
 
 class _State(enum.Enum):
@@ -42,7 +49,7 @@ class _State(enum.Enum):
     RUNNING = "running"
 
 
-Output = Event | TurnResult
+Output = Event | TurnResult | Refusal
 
 
 @attrs.define(eq=False)
@@ -53,6 +60,7 @@ class TurnMachine:
         channel: Goes into the events.
         session_id: The conversation, as the CLI last named it.
         capabilities: From ``init``; None before the first one.
+        permission_mode: What the CLI last said that it had changed it to; empty when it never did.
     """
 
     channel: str
@@ -60,6 +68,7 @@ class TurnMachine:
     meter: Meter
     capabilities: frozenset[str] | None = None
     model: str = ""
+    permission_mode: str = ""
     background_tasks: int = 0
     _sent: dict[str, _State] = attrs.Factory(dict)
     _returned: list[str] = attrs.Factory(list)
@@ -68,6 +77,7 @@ class TurnMachine:
     _api_error: str = ""
     _context: dict[str, Any] = attrs.Factory(dict)
     _resets_at: float | None = None
+    _agents: set[str] = attrs.Factory(set)
 
     def sent(self, uuid: str) -> None:
         """A message was written to the CLI."""
@@ -115,8 +125,12 @@ class TurnMachine:
                 reason = f"the API answered {status}" if status else "the API could not be reached"
                 delay = number(frame.get("retry_delay_ms")) / 1000
                 return [self._event(Retrying, reason=reason, attempt=int(number(frame.get("attempt"))), delay=delay)]
+            case "status" if mode := frame.get("permissionMode"):
+                self.permission_mode = str(mode)
             case "background_tasks_changed":
                 self.background_tasks = len(items(frame, "tasks"))
+            case "task_started" if self.running and str(frame.get("parent_task_id", "")) in {"", *self._agents}:
+                self._agents.add(str(frame.get("task_id")))
         return []
 
     def on_lifecycle(self, frame: Frame) -> list[Output]:
@@ -192,7 +206,7 @@ class TurnMachine:
 
     def on_result(self, frame: Frame) -> list[Output]:
         """The end of those messages that it names."""
-        named = _named(frame)
+        named = named_in(frame)
         ended = [uuid for uuid in named if uuid in self._sent]
         if not named:
             ended = [uuid for uuid, state in self._sent.items() if state is _State.RUNNING]
@@ -217,6 +231,7 @@ class TurnMachine:
             model=self.model,
             text=text,
             blocks=blocks,
+            structured_output=given if isinstance(given := frame.get("structured_output"), dict) else None,
             spent=spent,
             error=error,
             reason=reason,
@@ -226,6 +241,18 @@ class TurnMachine:
         self._turn_id = next(iter(self._sent), "")
         self._forget_turn()
         return [result]
+
+    def on_request(self, frame: Frame) -> list[Output]:
+        """A question of the running turn's; anything else is answered at once, for the CLI waits for it."""
+        question = question_of(frame, self._agents if self.running else None)
+        if isinstance(question, Refusal):
+            return [question, self._unknown(frame)]
+        return [self._event(PermissionAsked, **question)]
+
+    def on_withdrawal(self, frame: Frame) -> list[Output]:
+        """A question needs no answer any more."""
+        fields = {"request_id": str(frame.get("request_id")), "tool": "", "allowed": False, "message": ""}
+        return [self._event(PermissionAnswered, by=AnsweredBy.WITHDRAWN, **fields)]
 
     def on_other(self, _frame: Frame) -> list[Output]:
         """A sign of life, or an answer that the process's owner has already looked at."""
@@ -243,14 +270,13 @@ class TurnMachine:
 
     def _forget_turn(self) -> None:
         self._blocks, self._context, self._api_error = Blocks(), {}, ""
-        self._returned, self._resets_at = [], None
+        self._returned, self._resets_at, self._agents = [], None, set()
 
     def _event(self, event_type: type[Event], /, **fields: Any) -> Event:
         return event_type(channel=self.channel, turn_id=self._turn_id, **fields)
 
     def _unknown(self, frame: Frame) -> Event:
-        data = dict(frame) if size(frame) <= SHOWN else {"left_out": f"more than {SHOWN} characters"}
-        return self._event(UnknownFrame, kind=str(frame.get("type"))[:100], data=data)
+        return self._event(UnknownFrame, kind=str(frame.get("type"))[:100], data=shown(frame))
 
 
 _HANDLERS: dict[str, Callable[[TurnMachine, Frame], list[Output]]] = {
@@ -263,12 +289,7 @@ _HANDLERS: dict[str, Callable[[TurnMachine, Frame], list[Output]]] = {
     "result": TurnMachine.on_result,
     "tool_progress": TurnMachine.on_other,
     "keep_alive": TurnMachine.on_other,
+    "control_request": TurnMachine.on_request,
+    "control_cancel_request": TurnMachine.on_withdrawal,
     "control_response": TurnMachine.on_other,
 }
-
-
-def _named(result: Mapping[str, Any]) -> tuple[str, ...]:
-    many, one = result.get("user_message_uuids"), result.get("user_message_uuid")
-    if isinstance(many, list) and many:
-        return tuple(str(uuid) for uuid in many)
-    return (str(one),) if one else ()

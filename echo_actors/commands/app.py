@@ -16,7 +16,9 @@ from echo_actors.commands.dead_letters import dead_letters
 from echo_actors.commands.demo import demo
 from echo_actors.commands.doctor import doctor
 from echo_actors.commands.exits import Exit, abandon_output, report
+from echo_actors.commands.export_sessions import export_sessions
 from echo_actors.commands.history import history
+from echo_actors.commands.import_sessions import import_sessions
 from echo_actors.commands.prompt import prompt
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
@@ -63,6 +65,8 @@ def _app() -> App:
     )
     for command in (chat, send, sessions, history, dead_letters, prompt, doctor, demo):
         app.command(command)
+    app.command(import_sessions, name="import")
+    app.command(export_sessions, name="export")
     return app
 
 

@@ -14,7 +14,7 @@ from echo_actors.commands.stdin import StandardInput
 from echo_actors.commands.terminal import harmless, visible, write
 from echo_actors.engine import Engine
 from echo_actors.engine.intake import check_channel
-from echo_actors.errors import ChannelSuspended, InvalidMessage, MailboxFull, TurnFailed
+from echo_actors.errors import BudgetExceeded, ChannelSuspended, InvalidMessage, MailboxFull, TurnFailed
 from echo_actors.events import BlockFinished, Event, Lagged, TextDelta, ToolStarted
 
 _PROMPT = "> "
@@ -40,7 +40,7 @@ async def chat(channel: str, /, *, options: EngineOptions | None = None, ending:
                 continue
             try:
                 await _turn(engine, channel, text, ending)
-            except (TurnFailed, InvalidMessage, MailboxFull, ChannelSuspended) as problem:
+            except (TurnFailed, BudgetExceeded, InvalidMessage, MailboxFull, ChannelSuspended) as problem:
                 complain(str(problem))
     return Exit.DONE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 import attrs
@@ -16,10 +15,9 @@ from echo_actors.commands.options import Running, StateDir
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import console, on_terminal, visible, write
 from echo_actors.settings import Settings
+from echo_actors.state.exchange import all_sessions
 from echo_actors.state.records import SessionSnapshot
-from echo_actors.state.sqlite import SQLiteStore
 
-_PAGE = 500
 _COLUMNS = ("channel", "model", "messages", "tokens in", "tokens out", "context", "cost USD", "last message")
 _TEXT_COLUMNS = ("channel", "model", "last message")
 
@@ -37,7 +35,7 @@ async def sessions(
     del ending
     settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
     async with opened_store(settings, owner="sessions") as store:
-        found = [] if store is None else [each async for each in _all(store)]
+        found = [] if store is None else [each async for each in all_sessions(store)]
     if json:
         write(orjson.dumps(list(map(attrs.asdict, found)), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif on_terminal():
@@ -45,14 +43,6 @@ async def sessions(
     else:
         write("".join("\t".join(row) + "\n" for row in (_COLUMNS, *map(_row, found))))
     return Exit.DONE
-
-
-async def _all(store: SQLiteStore) -> AsyncIterator[SessionSnapshot]:
-    after = ""
-    while page := await store.snapshots(after=after, limit=_PAGE):
-        for snapshot in page:
-            yield snapshot
-        after = page[-1].channel
 
 
 def _row(snapshot: SessionSnapshot) -> tuple[str, ...]:

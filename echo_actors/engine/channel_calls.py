@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import trio
 
 from echo_actors.actors.verdict import Stop
+from echo_actors.admission.budgets import Account, Limits
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel
-from echo_actors.models import OutcomeKind
+from echo_actors.engine.intake import check_channel, check_session
+from echo_actors.errors import SettingsError
+from echo_actors.models import Answer, OutcomeKind, Spending
+from echo_actors.settings import NO_OPTIONS, ChannelOptions, OptionChanges
+from echo_actors.settings.layers import changed, in_channel
 from echo_actors.state.records import SessionSnapshot
 
 
 class ChannelCalls(Calls):
-    """A channel's turn, session, model and process."""
+    """A channel's turn, session, options and process."""
 
     async def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
         """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
@@ -22,6 +28,19 @@ class ChannelCalls(Calls):
         if stopped:
             self._services.record("operator.interrupt", channel=channel, reason=reason)
         return stopped
+
+    async def answer_permission(self, channel: str, request_id: str, answer: Answer) -> bool:
+        """Answer a question that a ``PermissionAsked`` event put. The first answer counts.
+
+        Returns:
+            False when it comes too late: the question was answered, its deadline passed, or its turn ended.
+
+        Raises:
+            InvalidAnswer: It cannot be given as it is. The question stays open.
+        """
+        await trio.lowlevel.checkpoint()
+        actor = self._supervisor.actors.get(channel)
+        return actor is not None and actor.runner.answer_permission(request_id, answer)
 
     async def clear(self, channel: str) -> bool:
         """Forget the channel's conversation once its running turn has ended; False when there is none.
@@ -41,6 +60,25 @@ class ChannelCalls(Calls):
                     await self._services.driver.retire(channel, "cleared")
         self._services.record("operator.clear", channel=channel, cleared=cleared)
         return cleared
+
+    async def adopt(self, channel: str, session_id: str) -> None:
+        """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
+
+        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+
+        Args:
+            channel: Whatever session it has is forgotten.
+            session_id: Of the CLI's, a UUID.
+
+        Raises:
+            InvalidMessage: The channel's name, or the session's id, cannot be one.
+        """
+        check_session(session_id)
+        actor = self._supervisor.actor(check_channel(channel))
+        async with actor.between_turns() as claim:
+            with trio.CancelScope(shield=True):
+                await actor.session.take_over(claim, session_id)
+        self._services.record("operator.adopt", channel=channel, session=session_id)
 
     async def prewarm(self, channel: str) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
@@ -71,12 +109,54 @@ class ChannelCalls(Calls):
             StoreError: The store did not give the channel's session, or did not take the choice.
             EngineClosed: The engine drains, or began to before the model was chosen.
         """
-        self.settings.check_model(model)
-        actor = self._supervisor.actor(check_channel(channel))
-        async with actor.between_turns() as claim:
-            with trio.CancelScope(shield=True):
-                await actor.session.set_model(claim, model)
+        await self._configure(channel, {"model": model}, f"model set to {model}")
         self._services.record("operator.set_model", channel=channel, model=model)
+
+    async def configure(self, channel: str, **changes: Unpack[OptionChanges]) -> ChannelOptions:
+        """Change the channel's own options, from its next turn on; those that are not named stay.
+
+        They are kept with the channel, also when it is cleared, and go before the settings. None gives one back to the
+        settings. The size of the mailbox changes at once; the mailbox of a channel that was not in use has it once the
+        channel's first message is on disk.
+
+        Returns:
+            All of the channel's own options.
+
+        Raises:
+            SettingsError: An option is unknown or cannot be used. Nothing has changed then.
+            InvalidMessage: The channel's name cannot be one.
+            StoreError: The options could not be kept.
+            EngineClosed: The engine is draining.
+        """
+        names = ", ".join(sorted(changes))
+        after = await self._configure(channel, changes, f"options changed: {names}")
+        # Their values may hold secrets.
+        self._services.record("operator.configure", channel=channel, options=names)
+        return after
+
+    async def options(self, channel: str) -> ChannelOptions:
+        """The channel's own options, as set by ``configure``; what is None is as in the settings."""
+        snapshot = await self._services.store.snapshot(check_channel(channel))
+        return NO_OPTIONS if snapshot is None else snapshot.options
+
+    async def spending(self, channel: str | None = None) -> Spending:
+        """What the turns of a channel, or with None of all channels, have cost in this day and month of UTC."""
+        services = self._services
+        if channel is None:
+            limits = services.budgets.limits
+        else:
+            limits = Limits.of_channel(in_channel(self.settings, channel, await self.options(channel)))
+        moment, account = services.now(), Account(channel or "")
+        await account.load(services.store, moment.date().replace(day=1))
+        return account.spending(limits, moment)
+
+    async def _configure(self, channel: str, changes: OptionChanges, reason: str) -> ChannelOptions:
+        given = changed(NO_OPTIONS, changes)
+        self.settings.check_options(given)
+        directory = given.working_dir
+        if directory is not None and not await trio.Path(directory).is_dir():
+            raise SettingsError(f"working_dir: {directory} is not a directory.", "working_dir")
+        return await self._supervisor.actor(check_channel(channel)).configure(changes, reason)
 
     async def resume(self, channel: str) -> bool:
         """Lift a channel's suspension; False when it was not suspended."""

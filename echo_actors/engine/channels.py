@@ -81,7 +81,7 @@ def _status(actor: ChannelActor, supervisor: Supervisor) -> ChannelStatus:
         state=ChannelState.SUSPENDED if suspended else _state(actor),
         suspended=suspended,
         queued=actor.mailbox.depth,
-        model=actor.session.model,
+        model=actor.session.launch.model,
         session_id=None if snapshot is None else snapshot.session_id,
         turn_id=batch.turn_id if batch else None,
         turn_started=batch.started if batch else None,

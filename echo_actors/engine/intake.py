@@ -30,6 +30,21 @@ def check_channel(channel: str) -> str:
     return channel
 
 
+def check_session(session_id: str) -> str:
+    """Give a session's id back if the CLI could have one like it.
+
+    Raises:
+        InvalidMessage: It is no UUID as the CLI writes them: it becomes an argument, and the name of a file.
+    """
+    try:
+        usual = str(uuid.UUID(session_id)) == session_id
+    except (ValueError, AttributeError, TypeError):
+        usual = False
+    if not usual:
+        raise InvalidMessage(f"a session's id is a UUID in small letters, not {session_id!r}")
+    return session_id
+
+
 IDS_AT_A_TIME = 256
 
 

@@ -40,6 +40,7 @@ class MessageCalls(Calls):
         Raises:
             InvalidMessage: The message or the channel's name cannot be accepted.
             MailboxFull: The channel has as many messages waiting as it may.
+            BudgetExceeded: Nothing more may be spent on turns in this day or month.
             ChannelSuspended: The channel takes nothing until it is resumed.
             GateClosed: The account cannot be used.
             StoreError: The message could not be kept.
@@ -67,6 +68,7 @@ class MessageCalls(Calls):
 
         Raises:
             TurnFailed: The message ended without an answer; carries the outcome.
+            TurnOverBudget: A budget was used up when its turn came; also a ``BudgetExceeded``.
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
         """

@@ -8,30 +8,42 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import attrs
 import trio
 
 from echo_actors._version import __version__
-from echo_actors.actors.services import Persona, Services
+from echo_actors.actors.services import PermissionCallback, Persona, Services
 from echo_actors.actors.supervisor import Supervisor
 from echo_actors.actors.topic import Hub
+from echo_actors.admission.budgets import RETENTION, Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
 from echo_actors.audit import AuditLog, Head, Record, open_audit
-from echo_actors.claude.driver import Driver, Launch
+from echo_actors.claude.driver import Driver
+from echo_actors.claude.launching import launch_for
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
+from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
 from echo_actors.engine.measures import DEFINITIONS, metrics_of
 from echo_actors.engine.watch import Watch
 from echo_actors.errors import StoreError
-from echo_actors.personality import build_system_prompt, default_personality_dir, prompt_hash, write_prompt_file
+from echo_actors.models import Trust
+from echo_actors.personality import (
+    PROMPT_PREFIX,
+    build_system_prompt,
+    default_personality_dir,
+    prompt_hash,
+    write_prompt_file,
+)
+from echo_actors.safety.private_file import remove_private_files
 from echo_actors.settings import Settings
+from echo_actors.settings.layers import for_trust
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
@@ -46,7 +58,11 @@ FORGET_EVERY = 3600.0
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings | None = None, *, driver: Driver | None = None, telemetry: Providers | None = None
+    settings: Settings | None = None,
+    *,
+    driver: Driver | None = None,
+    permissions: PermissionCallback | None = None,
+    telemetry: Providers | None = None,
 ) -> AsyncIterator[Engine]:
     """Open an engine for the block; leaving the block drains it.
 
@@ -55,6 +71,8 @@ async def open_engine(
     Args:
         settings: ``Settings.load()`` by default.
         driver: Runs the turns instead of the Claude CLI.
+        permissions: Answers permission questions, in a task for each, and turns the setting ``permission_questions``
+            on. Cancelled when the question is over; one that raises denies.
         telemetry: Where spans and metrics go; by default to OpenTelemetry's global providers, if the setting
             ``telemetry`` is on, and nowhere otherwise.
 
@@ -66,6 +84,8 @@ async def open_engine(
         StoreError: The store or the audit log cannot be opened.
     """
     settings = settings or Settings.load()
+    if permissions is not None:
+        settings = attrs.evolve(settings, permission_questions=True)
     run_id = uuid.uuid4().hex
     async with AsyncExitStack() as rooms:
         prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
@@ -77,12 +97,13 @@ async def open_engine(
         hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now, 2 * settings.max_line_bytes)
         rooms.callback(hub.close)
         persona = _persona(prompt, settings)
-        launch = _launch(settings, persona)
+        launch = launch_for(settings, persona.file)
         slots = settings.turn_slots
         if driver is None:
             # A turn that has its slot shall not wait for a process's place, which is on no clock.
             slots = min(slots, settings.max_residents)
-            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, launch))
+            usual = launch_for(for_trust(settings, Trust.MEMBER), persona.file)
+            driver = await rooms.enter_async_context(open_residency(settings, run_id, audit.record, usual))
         services = Services(
             settings=settings,
             store=store,
@@ -91,10 +112,12 @@ async def open_engine(
             record=audit.record,
             turn_slots=Slots(slots),
             gate=Gate(time.time),
+            budgets=await _budgets(settings, store),
             persona=persona,
             launch=launch,
             now=_now,
             new_id=id_source(),
+            permissions=permissions,
         )
         watch = Watch(_telemetry(services, telemetry, rooms))
         async with _running(services, audit, watch) as engine:
@@ -179,6 +202,7 @@ async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
     while True:
         try:
             await store.forget(before=_ago(settings.outcome_retention))
+            await store.forget_spending(before=_first_day())
             note = await store.note(FORGOTTEN) or {"replies_until": 0.0}
             until = _ago(settings.reply_retention)
             await store.forget_replies(after=datetime.fromtimestamp(note["replies_until"], UTC), before=until)
@@ -208,24 +232,27 @@ def _telemetry(services: Services, providers: Providers | None, rooms: AsyncExit
     return telemetry
 
 
+async def _budgets(settings: Settings, store: Store) -> Budgets:
+    """The budgets, with what was spent before."""
+    budgets = Budgets.under(settings)
+    await budgets.overall.load(store, _first_day())
+    return budgets
+
+
+def _first_day() -> date:
+    """The first day of which it is kept what it cost."""
+    return (_now() - RETENTION).date()
+
+
 def _persona(prompt: str, settings: Settings) -> Persona:
+    """Write the system prompt; what runs before this one left in the same place goes: nobody uses it any more."""
+    directory = settings.state_dir / PROMPTS
     try:
-        return Persona(write_prompt_file(prompt, settings.state_dir / "prompts"), prompt_hash(prompt))
+        file = write_prompt_file(prompt, directory)
+        remove_private_files(directory, (PROMPT_PREFIX, OPTION_PREFIX), keep=file)
     except OSError as problem:
         raise StoreError(f"the system prompt cannot be written into {settings.state_dir}: {problem}") from problem
-
-
-def _launch(settings: Settings, persona: Persona) -> Launch:
-    """How the CLI runs for a channel that has chosen nothing."""
-    return Launch(
-        model=settings.model,
-        working_dir=settings.working_dir.resolve(),
-        allowed_tools=settings.tools,
-        permission_mode=settings.permission_mode,
-        prompt_file=persona.file,
-        partial_messages=settings.stream_deltas,
-        extra_arguments=settings.cli_arguments,
-    )
+    return Persona(file, prompt_hash(prompt))
 
 
 def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> None:

@@ -8,7 +8,7 @@ import attrs
 
 from echo_actors.actors.mailbox import Entry
 from echo_actors.actors.topic import Subscription
-from echo_actors.errors import EngineClosed, TurnFailed, TurnTimedOut
+from echo_actors.errors import EngineClosed, TurnFailed, TurnOverBudget, TurnTimedOut
 from echo_actors.events import Event, Lagged, TurnEnded, TurnStarted
 from echo_actors.models import Outcome, OutcomeKind, Reply
 from echo_actors.state.records import StoredMessage
@@ -53,6 +53,7 @@ class Stream:
 
         Raises:
             TurnFailed: The message ended without an answer.
+            TurnOverBudget: A budget was used up when its turn came.
             TurnTimedOut: One of its clocks ran out.
             EngineClosed: The engine closed before the message ended; it runs again at the next start.
             RuntimeError: The iteration has not ended yet.
@@ -75,10 +76,13 @@ def answer(outcome: Outcome) -> Reply:
 
     Raises:
         TurnTimedOut: A clock ran out.
+        TurnOverBudget: A budget was used up when its turn came.
         TurnFailed: There is none for another reason.
     """
     if outcome.kind is OutcomeKind.ANSWERED and outcome.reply is not None:
         return outcome.reply
     if outcome.kind is OutcomeKind.ANSWERED:
         outcome = attrs.evolve(outcome, reason="its reply is older than the setting reply_retention keeps")
+    if outcome.budget is not None:
+        raise TurnOverBudget(outcome=outcome, budget=outcome.budget)
     raise (TurnTimedOut if outcome.kind is OutcomeKind.TIMED_OUT else TurnFailed)(outcome)

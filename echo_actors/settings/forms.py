@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
+import enum
+import math
+import types
 import typing
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import attrs
 import orjson
 
 from echo_actors.errors import SettingsError
-from echo_actors.models import FullPolicy, SessionConflict
+
+Make = Callable[[Any], Any]
+Check = Callable[[str, Any], None]
+"""Looks at a field's name and value, and raises ``SettingsError``."""
 
 
-def _exactly(*kinds: type) -> Callable[[Any], Any]:
+def _exactly(*kinds: type) -> Make:
     def check(value: Any) -> Any:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise TypeError
@@ -23,31 +31,76 @@ def _exactly(*kinds: type) -> Callable[[Any], Any]:
     return check
 
 
-def _path(value: Any) -> Path:
-    return Path(_exactly(str, Path)(value))
-
-
 def _texts(value: Any) -> tuple[str, ...]:
     return tuple(_exactly(str)(each) for each in _exactly(tuple, list)(value))
 
 
-def _table(value: Any) -> dict[str, str]:
-    return {_exactly(str)(name): _exactly(str)(each) for name, each in _exactly(dict)(value).items()}
+def _json(value: Any) -> dict[str, Any]:
+    """A copy, so that nobody changes it later; what JSON cannot hold raises ``TypeError``."""
+    table: dict[str, Any] = orjson.loads(orjson.dumps(_exactly(dict)(value)))
+    return table
 
 
-_FORMS: Final[dict[Any, tuple[str, Callable[[Any], Any]]]] = {
+def _maybe(make: Make, value: Any) -> Any:
+    return None if value is None else make(value)
+
+
+def _table(make_name: Make, make: Make, value: Any) -> dict[Any, Any]:
+    return {make_name(_exactly(str)(name)): _within(name, make, each) for name, each in _exactly(dict)(value).items()}
+
+
+def _member(kind: type[enum.Enum], name: str) -> Any:
+    """The member of an enumeration that a table's value is for."""
+    names = [each.value for each in kind]
+    if name not in names:
+        raise SettingsError(f"There is no {name!r}, only {', '.join(names)}.", name, nearest(name, names))
+    return kind(name)
+
+
+def _record(kind: type, value: Any) -> Any:
+    return value if isinstance(value, kind) else kind(**checked_names(kind, _exactly(dict)(value)))
+
+
+def _within(place: str, make: Make, value: Any) -> Any:
+    """Make a value, and let an error say where it was found."""
+    try:
+        return make(value)
+    except SettingsError as problem:
+        raise SettingsError(f"{place}: {problem.reason}", problem.name, problem.nearest) from None
+
+
+_PLAIN: Final[dict[Any, tuple[str, Make]]] = {
     str: ("text", _exactly(str)),
     bool: ("true or false", _exactly(bool)),
     int: ("a whole number", _exactly(int)),
     float: ("a number", lambda value: float(_exactly(int, float)(value))),
-    Path: ("a path", _path),
-    Path | None: ("a path", lambda value: None if value is None else _path(value)),
+    Path: ("a path", lambda value: Path(_exactly(str, Path)(value))),
     tuple[str, ...]: ("a list of texts (in a variable: JSON)", _texts),
-    dict[str, str]: ("a table of texts (in a variable: JSON)", _table),
-    FullPolicy: (", ".join(FullPolicy) + " (one of them)", FullPolicy),
-    SessionConflict: (", ".join(SessionConflict) + " (one of them)", SessionConflict),
+    dict[str, str]: ("a table of texts (in a variable: JSON)", partial(_table, _exactly(str), _exactly(str))),
+    dict[str, Any]: ("a table (in a variable: JSON)", _json),
 }
-"""What a setting of each type is called, and what makes its value from what was given."""
+
+
+def _form(kind: Any) -> tuple[str, Make]:
+    """What a setting of this type is called, and what makes its value from what was given."""
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if isinstance(kind, types.UnionType):
+        what, make = _form(_without_none(kind))
+        return what, partial(_maybe, make)
+    if typing.get_origin(kind) is dict:
+        names, values = typing.get_args(kind)
+        what, make = _form(values)
+        make_name = partial(_member, names) if issubclass(names, enum.Enum) else _exactly(str)
+        return f"a table of which each value is {what} (in a variable: JSON)", partial(_table, make_name, make)
+    if issubclass(kind, enum.Enum):
+        return ", ".join(each.value for each in kind) + " (one of them)", kind
+    return "a table", partial(_record, kind)
+
+
+def _without_none(kind: Any) -> Any:
+    return next((each for each in typing.get_args(kind) if each is not types.NoneType), kind)
+
 
 _WORDS: Final = {
     "1": True,
@@ -62,20 +115,51 @@ _WORDS: Final = {
 
 
 def _coerce(value: Any, field: attrs.Attribute[Any]) -> Any:
-    what, make = _FORMS[field.type]
+    what, make = _form(field.type)
     try:
-        return make(value)
+        return _within(field.name, make, value)
+    except SettingsError:
+        raise
     except (TypeError, ValueError):
         raise SettingsError(f"{field.name} must be {what}, not {value!r}.", field.name) from None
 
 
-def setting(default: Any, doc: str, **metadata: str | int) -> Any:
+def _check(_owner: object, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check what the type alone does not say."""
+    if value is None:
+        return
+    if "unit" in field.metadata:
+        finite = field.metadata.get("finite", False)
+        if not value > 0 or math.isnan(value) or (finite and math.isinf(value)):
+            raise SettingsError(
+                f"{field.name} must be a positive{' and finite' if finite else ''} number of seconds, not {value!r}.",
+                field.name,
+            )
+    elif type(value) is int and value < (least := field.metadata.get("least", 1)):
+        raise SettingsError(f"{field.name} must be at least {least}, not {value!r}.", field.name)
+    check: Check | None = field.metadata.get("check")
+    if check is not None:
+        check(field.name, value)
+
+
+def setting(default: Any, doc: str, check: Check | None = None, **metadata: Any) -> Any:
     """Make an attrs field that takes a value in the form of its type, and keeps what it means beside it.
 
     The class needs ``attrs.resolve_types``. A value in another form raises ``SettingsError`` when the field is set.
+
+    Args:
+        default: When nothing is given.
+        doc: What it means.
+        check: What its type alone does not say.
+        **metadata: ``unit="s"`` for a duration, which is positive, with ``finite=True`` never endless; ``least`` for
+            a whole number, 1 by default.
     """
-    converter = attrs.Converter(_coerce, takes_field=True)
-    return attrs.field(default=default, converter=converter, metadata={"doc": doc, **metadata})
+    return attrs.field(
+        default=default,
+        converter=attrs.Converter(_coerce, takes_field=True),
+        validator=_check,
+        metadata={"doc": doc, "check": check, **metadata},
+    )
 
 
 def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
@@ -84,14 +168,36 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
     Raises:
         SettingsError: The text gives no value of the field's type.
     """
+    declared: Any = field.type
+    kind = _without_none(declared) if isinstance(declared, types.UnionType) else declared
+    what, make = _form(declared)
     try:
-        if typing.get_origin(field.type) in (tuple, dict):
+        if typing.get_origin(kind) in (tuple, dict):
             value = orjson.loads(text)
-        elif field.type is bool:
+        elif kind is bool:
             value = _WORDS[text.lower()]
         else:
-            value = {int: int, float: float}.get(cast("type", field.type), str)(text)
-        return _coerce(value, field)
-    except (ValueError, KeyError) as problem:
-        what, _ = _FORMS[field.type]
+            value = {int: int, float: float}.get(kind, str)(text)
+        return _within(shown, make, value)
+    except SettingsError:
+        raise
+    except (TypeError, ValueError, KeyError) as problem:
         raise SettingsError(f"{shown} must be {what}, not {text!r}.", field.name) from problem
+
+
+def checked_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Give the values back if each is a field of the class.
+
+    Raises:
+        SettingsError: One is not; the error has the nearest that is.
+    """
+    fields = attrs.fields_dict(kind)
+    for name in values:
+        if name not in fields:
+            raise SettingsError(f"There is no {kind.__name__} {name!r}.", str(name), nearest(str(name), fields))
+    return values
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """The known name that is most like this one, or nothing."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")

@@ -6,8 +6,6 @@ the overrides. An unknown name is an error that names the nearest known one.
 
 from __future__ import annotations
 
-import difflib
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -17,14 +15,16 @@ from typing import Any
 import attrs
 
 from echo_actors.errors import SettingsError
-from echo_actors.models import FullPolicy, SessionConflict
-from echo_actors.settings.forms import from_text, setting
+from echo_actors.models import FullPolicy, SessionConflict, Trust
+from echo_actors.settings.arguments import cli_arguments
+from echo_actors.settings.checks import amount, effort, permission_mode, price, setting_sources, share
+from echo_actors.settings.forms import from_text, nearest, setting
 from echo_actors.settings.machine import usable_memory
+from echo_actors.settings.options import ChannelOptions, Policy, models_of
+from echo_actors.settings.tables import agents, cli_settings, hooks, json_schema, mcp_servers
 from echo_actors.settings.tools import DEFAULT_TOOLS
 
 PREFIX = "ECHO_ACTORS_"
-
-_DURATION = {"unit": "s"}
 
 
 @attrs.resolve_types
@@ -46,10 +46,43 @@ class Settings:
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")
     working_dir: Path = setting(Path(), "The directory that the CLI and its tools run in.")
     allowed_tools: tuple[str, ...] = setting(DEFAULT_TOOLS, "Tools that may be used without asking.")
+    available_tools: tuple[str, ...] | None = setting(
+        None, "The CLI's own tools that there are at all; [] for none, else all that it has."
+    )
+    disallowed_tools: tuple[str, ...] = setting((), "Tools that may not be used, whatever else is said.")
     private_network: str = setting(
         "", "An address, or the beginning of one, that tools may also reach by ssh, scp and rsync."
     )
-    permission_mode: str = setting("default", "The CLI's permission mode.")
+    permission_mode: str = setting("default", "The CLI's permission mode.", permission_mode)
+    permission_questions: bool = setting(
+        default=False,
+        doc="Ask whether tools may be used that are not allowed; else the CLI denies them. A callback turns this on.",
+    )
+    policies: dict[Trust, Policy] = setting(
+        attrs.Factory(dict), "What each level of trust may do; strangers have no tools unless it says so."
+    )
+    channels: dict[str, ChannelOptions] = setting(
+        attrs.Factory(dict), "Options that channels have of their own; what was set live goes before them."
+    )
+    mcp_servers: dict[str, Any] | None = setting(
+        None, "MCP servers by name, and no others; {} for none, else those that the CLI knows.", mcp_servers
+    )
+    hooks: dict[str, Any] = setting(attrs.Factory(dict), "Hooks by event, as in the CLI's settings.", hooks)
+    agents: dict[str, Any] = setting(attrs.Factory(dict), "Agents that the model may call, by name.", agents)
+    json_schema: dict[str, Any] | None = setting(
+        None, "The JSON Schema of what replies then have as `structured_output`.", json_schema
+    )
+    append_system_prompt: str = setting("", "Text after the persona in the system prompt.")
+    add_dirs: tuple[str, ...] = setting((), "Directories that tools may use besides the working directory.")
+    max_turns: int | None = setting(None, "How many requests to the model one message may lead to.")
+    effort: str | None = setting(None, "How hard the model thinks: low, medium, high, xhigh or max.", effort)
+    fallback_model: str | None = setting(None, "The model for when the other is overloaded; one of `models`.")
+    cli_settings: dict[str, Any] = setting(
+        attrs.Factory(dict), "More of the CLI's own settings, but hooks.", cli_settings
+    )
+    setting_sources: tuple[str, ...] | None = setting(
+        None, "Which of the CLI's own settings hold: user, project, local; [] for none, else all.", setting_sources
+    )
     environment: dict[str, str] = setting(
         attrs.Factory(dict), "Variables for the CLI besides those that the allowlist passes on."
     )
@@ -57,7 +90,7 @@ class Settings:
     scrub_tool_environment: bool = setting(
         default=False, doc="Hide credentials from the CLI's own tools; the CLI then needs bubblewrap."
     )
-    cli_arguments: tuple[str, ...] = setting((), "Further arguments for the CLI, as they are.")
+    cli_arguments: tuple[str, ...] = setting((), "Further arguments for the CLI, as they are.", cli_arguments)
     warm: bool = setting(default=True, doc="Keep one CLI process per channel in use; else one per message.")
     session_conflict: SessionConflict = setting(
         SessionConflict.WAIT, "What a turn does whose session another engine, a terminal or another program has open."
@@ -87,57 +120,69 @@ class Settings:
     subscriber_buffer: int = setting(1000, "How many events wait for one subscriber before it lags.")
     event_ring: int = setting(10_000, "How many past events can be asked for with a cursor.")
 
-    queue_timeout: float = setting(3600.0, "For a message to wait until its turn starts.", **_DURATION)
-    first_event_timeout: float = setting(120.0, "For the CLI to begin a message it was given.", **_DURATION)
-    start_timeout: float = setting(60.0, "For a CLI process to start and take a message.", **_DURATION)
-    idle_timeout: float = setting(300.0, "Without a sign of life from a turn.", **_DURATION)
-    total_timeout: float = setting(3600.0, "For a whole turn; always finite.", **_DURATION)
-    teardown_timeout: float = setting(10.0, "For a process to be gone once its end was decided.", **_DURATION)
-    interrupt_grace: float = setting(2.0, "For a turn to end by itself after an interrupt.", **_DURATION)
-    write_timeout: float = setting(10.0, "For the CLI to take one message from its standard input.", **_DURATION)
-    hibernate_after: float = setting(600.0, "Idle time after which a channel's CLI process ends.", **_DURATION)
-    passivate_after: float = setting(60.0, "Idle time after which a channel's actor leaves memory.", **_DURATION)
-    outcome_retention: float = setting(
-        7 * 86400.0, "For an outcome, and its idempotency key, to be kept.", **_DURATION
+    daily_budget_usd: float | None = setting(
+        None, "What each channel may cost in a day of UTC, in US dollars.", amount
     )
-    reply_retention: float = setting(7 * 86400.0, "For the reply in an outcome to be kept.", **_DURATION)
-    drain_timeout: float = setting(30.0, "For running turns to end when the engine closes.", **_DURATION)
+    monthly_budget_usd: float | None = setting(None, "The same for a calendar month.", amount)
+    overall_daily_budget_usd: float | None = setting(
+        None, "What all channels together may cost in a day of UTC, in US dollars.", amount
+    )
+    overall_monthly_budget_usd: float | None = setting(None, "The same for a calendar month.", amount)
+    budget_warning_share: float = setting(0.8, "The share of a budget at which a warning is published.", share)
+    turn_budget_usd: float | None = setting(
+        None, "What one turn may cost before the CLI ends it, in US dollars.", price
+    )
+
+    queue_timeout: float = setting(3600.0, "For a message to wait until its turn starts.", unit="s")
+    first_event_timeout: float = setting(120.0, "For the CLI to begin a message it was given.", unit="s")
+    start_timeout: float = setting(60.0, "For a CLI process to start and take a message.", unit="s")
+    idle_timeout: float = setting(300.0, "Without a sign of life from a turn.", unit="s")
+    total_timeout: float = setting(3600.0, "For a whole turn; always finite.", finite=True, unit="s")
+    permission_timeout: float = setting(
+        300.0, "For a permission question to be answered; then the tool is denied.", unit="s"
+    )
+    teardown_timeout: float = setting(10.0, "For a process to be gone once its end was decided.", unit="s")
+    interrupt_grace: float = setting(2.0, "For a turn to end by itself after an interrupt.", unit="s")
+    write_timeout: float = setting(10.0, "For the CLI to take one message from its standard input.", unit="s")
+    hibernate_after: float = setting(600.0, "Idle time after which a channel's CLI process ends.", unit="s")
+    passivate_after: float = setting(60.0, "Idle time after which a channel's actor leaves memory.", unit="s")
+    outcome_retention: float = setting(7 * 86400.0, "For an outcome, and its idempotency key, to be kept.", unit="s")
+    reply_retention: float = setting(7 * 86400.0, "For the reply in an outcome to be kept.", unit="s")
+    drain_timeout: float = setting(30.0, "For running turns to end when the engine closes.", unit="s")
 
     def __attrs_post_init__(self) -> None:
         """Check what types alone do not say."""
-        for field in attrs.fields(Settings):
-            value = getattr(self, field.name)
-            if "unit" in field.metadata:
-                finite_only = field.name == "total_timeout"
-                if not value > 0 or math.isnan(value) or (finite_only and math.isinf(value)):
-                    raise SettingsError(
-                        f"{field.name} must be a positive{' and finite' if finite_only else ''} number of seconds, "
-                        f"not {value!r}.",
-                        field.name,
-                    )
-            elif type(value) is int and value < (least := field.metadata.get("least", 1)):
-                raise SettingsError(f"{field.name} must be at least {least}, not {value!r}.", field.name)
-        self.check_model(self.model)
+        for model in (self.model, self.fallback_model, *models_of(self.policies)):
+            self.check_model(model)
+        for options in self.channels.values():
+            self.check_options(options)
         if not re.fullmatch(r"[\w.:-]*", self.private_network):
             raise SettingsError(
                 f"private_network must be an address or the beginning of one, not {self.private_network!r}.",
                 "private_network",
             )
 
-    def check_model(self, model: str) -> str:
-        """Give the model back if it may be chosen.
+    def check_model(self, model: str | None) -> None:
+        """Check that a model, if it is one, may be chosen.
 
         Raises:
             SettingsError: It may not; the text lists those that may.
         """
-        if model not in self.models:
-            nearest = difflib.get_close_matches(model, self.models, n=1)
+        if model is not None and model not in self.models:
             raise SettingsError(
                 f"Unknown model {model!r}; valid ones are {', '.join(self.models)}.",
                 "model",
-                nearest[0] if nearest else "",
+                nearest(model, self.models),
             )
-        return model
+
+    def check_options(self, options: ChannelOptions) -> None:
+        """Check that a channel may have these options.
+
+        Raises:
+            SettingsError: One of their models may not be chosen.
+        """
+        for model in (options.model, options.fallback_model, *models_of(options.policies or {})):
+            self.check_model(model)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -177,7 +222,7 @@ class Settings:
 def _field(name: str, shown: str) -> attrs.Attribute[Any]:
     fields = attrs.fields_dict(Settings)
     if name not in fields:
-        nearest = difflib.get_close_matches(name, fields, n=1)
-        spelled = PREFIX + nearest[0].upper() if nearest and shown.startswith(PREFIX) else "".join(nearest)
+        near = nearest(name, fields)
+        spelled = PREFIX + near.upper() if near and shown.startswith(PREFIX) else near
         raise SettingsError(f"There is no setting {shown}.", shown, spelled)
     return fields[name]

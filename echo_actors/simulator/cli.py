@@ -7,9 +7,10 @@ Use it to test a program that drives the CLI, without an account, a model or the
 
 Every message is answered `echo: <text>`, with the frames, the transcript, the idempotent uuids and the cumulative
 costs of the real CLI. Each turn costs 100 tokens in, 20 out and 0.0004 USD. It takes `--session-id --resume --model
---permission-mode --include-partial-messages --version` and ignores every other flag. A message sent while a turn
-generates text is merged with the others into the next turn; one sent while a tool runs is steered into the turn (its
-own directives are then plain text). SIGTERM ends it with 143, the end of input with 0 (1 after an error result).
+--permission-mode --permission-prompt-tool --include-partial-messages --version` and ignores every other flag. A
+message sent while a turn generates text is merged with the others into the next turn; one sent while a tool runs is
+steered into the turn (its own directives are then plain text). SIGTERM ends it with 143, the end of input with 0 (1
+after an error result).
 
 Directives, anywhere in a message's text; several combine, those of one moment act in the order of the text:
 
@@ -21,6 +22,7 @@ before the message is started
 ``[[session-id UUID]]``         every frame from now on names this session; the transcript stays where it was
 before the answer
 ``[[background N]]``            says that N tasks run in the background
+``[[mode MODE]]``               takes that permission mode by itself, as one that leaves the plan mode does
 ``[[bad-json]]``                a broken line before the answer
 ``[[bad-utf8]]``                a tool result with invalid bytes within its string
 ``[[big-line N]]``              a tool result of N MiB on one line
@@ -29,7 +31,10 @@ before the answer
 ``[[delay S]]``                 S seconds of generating text
 ``[[hold S]]``                  S seconds of a tool phase, without a process
 ``[[tool-sleep N]]``            a tool: `sleep N` as a child in a session of its own, waited for
-``[[ask-permission]]``          a can_use_tool request, waited for
+``[[ask-permission]]``          a can_use_tool request, waited for; ``[[ask-permission N]]`` puts N at once. Without
+                                `--permission-prompt-tool stdio` the tool is denied instead
+``[[ask-host JSON]]``           a control request with this JSON as its `request`, waited for; a tool's result has
+                                the answer
 ``[[rate-limited T]]``          a rejected rate limit that resets at the Unix time T, and an error result
 ``[[double-fork]]``             leaves a double-forked `sleep 987` in a session of its own, with the environment
 ``[[exit N]]``                  exit code N before any answer
@@ -58,7 +63,8 @@ Environment:
 * ``SCRIPTED_CLI_ASKED``: a file that gets one JSON line ``{uuid, text, session_id, pid}`` per message really run.
 * ``SCRIPTED_CLI_FAULT``: ``slow-start S``; ``exit-at-start N TEXT`` (TEXT on standard error); ``not-reading``;
   ``die-before-init`` (SIGKILL after the lifecycle started); ``no-init``; ``bare-replay`` (a repeated uuid gets its
-  replay without a lifecycle); or directives, ``[[die]]``, which are added to the first message of the process.
+  replay without a lifecycle); ``refuse-changes`` (of model and permission mode); or directives, ``[[die]]``, which are
+  added to the first message of the process.
 * ``SCRIPTED_CLI_FAULT_ONCE``: a file; the fault happens only if it does not exist, and creates it.
 """
 

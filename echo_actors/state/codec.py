@@ -101,8 +101,13 @@ def make_codec() -> Codec:
     return Codec(
         Format("message", Message, converter),
         Format("outcome", Outcome, converter),
-        Format("snapshot", SessionSnapshot, converter),
+        Format("snapshot", SessionSnapshot, converter, version=2, upgrades={1: _model_as_an_option}),
     )
+
+
+def _model_as_an_option(fields: Fields) -> Fields:
+    """In the first format a snapshot's model was the one that had been chosen, and there were no options."""
+    return {**fields, "options": {"model": fields["model"]}}
 
 
 def _is_plain_json(annotation: object) -> bool:

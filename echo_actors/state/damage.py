@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from echo_actors.errors import StoreError
-from echo_actors.state.schema import BUSY_SECONDS, SCHEMA_VERSION, check_owner
+from echo_actors.state.schema import BUSY_SECONDS, SCHEMA_VERSION, check_owner, version_of
 from echo_actors.state.sqlite_errors import is_damage
 
 FULL_CHECK_BYTES = 256 * 2**20
@@ -31,6 +31,7 @@ _SANITY = (
     "SELECT * FROM channels LIMIT 1",
     "SELECT * FROM notes LIMIT 1",
 )
+_SANITY_OF_THE_NEWEST = ("SELECT * FROM spending LIMIT 1",)
 
 
 def is_damaged(path: Path) -> bool:
@@ -59,14 +60,14 @@ def is_damaged(path: Path) -> bool:
 
 
 def _is_sound(connection: sqlite3.Connection, size: int) -> bool:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != SCHEMA_VERSION:
+    version = version_of(connection)
+    if not version:
         # Killed before its tables were made.
         return True
     meta = connection.execute("SELECT clean FROM meta").fetchone()
     if meta is None:
         return False
-    for query in _SANITY:
+    for query in (*_SANITY, *(_SANITY_OF_THE_NEWEST if version == SCHEMA_VERSION else ())):
         connection.execute(query).fetchall()
     if meta[0] or size > FULL_CHECK_BYTES:
         return True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import attrs
 
 from echo_actors.models import Message, Outcome, Spent
+from echo_actors.settings import NO_OPTIONS, ChannelOptions
 
 
 @attrs.frozen
@@ -30,12 +31,14 @@ class SessionSnapshot:
 
     Attributes:
         session_id: The CLI's conversation; None before the first turn and after ``clear``.
-        model: The model chosen for the channel.
+        model: The channel's model at its last turn; the one that was chosen for it is among the options.
         duration_ms: The sum over all turns, like the totals.
         context_tokens: Of the last turn.
         revision: Rises by one with each write; a write must name the revision it was based on.
         working_dir: Where the CLI ran; its transcript can be found only from there.
         persona_hash: SHA-256 of the system prompt that the session was started with.
+        options: What was set for the channel while the engine ran; it outlives the session.
+        extra: What an imported record had that has no field here, or was written in another form; for its export.
     """
 
     channel: str
@@ -54,6 +57,8 @@ class SessionSnapshot:
     revision: int = 0
     working_dir: str = ""
     persona_hash: str = ""
+    options: ChannelOptions = NO_OPTIONS
+    extra: dict[str, Any] = attrs.field(factory=dict)
 
     def after_turn(self, spent: Spent, *, messages: int, now: datetime, **changes: Any) -> SessionSnapshot:
         """The snapshot after a turn that ended so many messages, with further changes by field.
@@ -144,6 +149,19 @@ class StoreHealth:
     problem: str = ""
     failures: int = 0
     waiting: float = 0.0
+
+
+@attrs.frozen
+class Charge:
+    """What a channel's attempt at a turn cost, to be stored with what it changes.
+
+    Attributes:
+        day: The day of UTC that it counts in.
+    """
+
+    channel: str
+    day: date
+    cost_usd: float
 
 
 Note = dict[str, Any]

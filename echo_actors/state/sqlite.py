@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import attrs
-import psutil
 import trio
 
-from echo_actors.errors import StaleRevision, StoreError, StoreLocked
+from echo_actors.errors import StaleRevision
 from echo_actors.models import Message
 from echo_actors.state import statements
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
-from echo_actors.state.damage import is_damaged, set_aside
-from echo_actors.state.lock import DirectoryLock, lock_directory
-from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
-from echo_actors.state.schema import connect
+from echo_actors.state.lock import DirectoryLock
+from echo_actors.state.opening import Opening, own_directory
+from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 from echo_actors.state.writer import Writer
 
 DATABASE_NAME = "store.sqlite3"
@@ -28,11 +25,11 @@ DATABASE_NAME = "store.sqlite3"
 FORGET_BATCH = 500
 """How many messages are dropped in one transaction, so that the writes of running turns get in between."""
 
-DEAD_OWNER_PATIENCE = 1.0
-"""Seconds to wait for a state directory whose owner is dead."""
-
 QUICK_ROWS = 100
 """How many rows a page may have that is read without a thread."""
+
+_ALL = ""
+"""The channel, which no real one is called, of what all channels have spent together."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,8 +52,8 @@ async def open_sqlite_store(
         StoreError: It cannot be read or written, or belongs to another program or a newer version of this one.
     """
     codec = make_codec()
-    lock = await _own(state_dir, now)
-    opening = _Opening(state_dir / DATABASE_NAME, now, max_pages)
+    lock = await own_directory(state_dir, now)
+    opening = Opening(state_dir / DATABASE_NAME, now, max_pages)
     writer = Writer(opening, last=statements.mark_clean, guard=lock.check)
     try:
         await writer.start()
@@ -68,56 +65,6 @@ async def open_sqlite_store(
         yield store
     finally:
         await store.aclose()
-
-
-async def _own(state_dir: Path, now: Callable[[], datetime]) -> DirectoryLock:
-    """Own a state directory; one whose owner is dead is waited for, but not for long.
-
-    A program that is killed while it starts another one leaves a copy of itself behind, which has the lock until it
-    has become the other program.
-    """
-    ends = trio.current_time() + DEAD_OWNER_PATIENCE
-    while True:
-        try:
-            return lock_directory(state_dir, now=now())
-        except StoreLocked as locked:
-            if _lives(locked.pid) or trio.current_time() > ends:
-                raise
-        await trio.sleep(0.02)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
-
-
-@attrs.define(eq=False)
-class _Opening:
-    """Opens the database in the writer's thread, and remembers what came of it."""
-
-    path: Path
-    now: Callable[[], datetime]
-    max_pages: int | None
-    epoch: int = 0
-    set_aside: Path | None = None
-
-    def __call__(self) -> sqlite3.Connection:
-        try:
-            if is_damaged(self.path):
-                self.set_aside = set_aside(self.path, self.now())
-        except OSError as problem:
-            raise StoreError(
-                f"{self.path} cannot be read: {problem.strerror}; make it readable and writable for this user"
-            ) from problem
-        connection = connect(self.path, max_pages=self.max_pages)
-        try:
-            self.epoch = statements.open_run(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
 
 @attrs.define(eq=False)
@@ -164,22 +111,21 @@ class SQLiteStore:
         await self._writer.write(lambda connection: statements.unstart(connection, ids))
 
     async def finish(
-        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
+        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None, charge: Charge | None = None
     ) -> SessionSnapshot | None:
-        """Keep the ends of messages and the snapshot they led to; a ``StoreError`` if a message is unknown."""
+        """Keep the ends of messages and what they led to; a ``StoreError`` if a message is unknown."""
         self._check(claim)
         rows = self._end_rows(ends)
         saved = None if snapshot is None else attrs.evolve(snapshot, revision=snapshot.revision + 1)
         row = None if saved is None else self._row(saved)
-        await self._writer.write(lambda connection: statements.finish(connection, rows, row))
+        charges = _charge_rows(charge)
+        await self._writer.write(lambda connection: statements.finish(connection, rows, row, charges))
         return saved
 
-    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
-        """Keep a snapshot by itself."""
-        self._check(claim)
-        saved = attrs.evolve(snapshot, revision=snapshot.revision + 1)
-        row = self._row(saved)
-        await self._writer.write(lambda connection: statements.save(connection, row))
+    async def save(self, claim: Claim, snapshot: SessionSnapshot, charge: Charge | None = None) -> SessionSnapshot:
+        """Keep a snapshot, and a charge, without an end."""
+        saved = await self.finish(claim, (), snapshot, charge)
+        assert saved is not None  # noqa: S101 - there was one to save
         return saved
 
     async def message(self, message_id: str) -> StoredMessage | None:
@@ -246,6 +192,18 @@ class SQLiteStore:
                 return total
             since = max(last, since + 1)
 
+    async def spending(self, channel: str | None, *, since: date) -> dict[date, float]:
+        """What was charged to a channel, or to all together, by day."""
+        rows = await self._writer.run(
+            lambda connection: statements.spending(connection, channel or _ALL, since.isoformat())
+        )
+        return {date.fromisoformat(day): cost for day, cost in rows}
+
+    async def forget_spending(self, *, before: date) -> int:
+        """Drop the charges of days before one."""
+        limit = before.isoformat()
+        return await self._writer.run(lambda connection: statements.forget_spending(connection, limit), slow=True)
+
     async def note(self, key: str) -> Note | None:
         """A kept fact."""
         value = await self._writer.run(lambda connection: statements.note(connection, key))
@@ -294,3 +252,9 @@ class SQLiteStore:
 
 def _micros(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _charge_rows(charge: Charge | None) -> list[tuple[str, str, float]]:
+    if charge is None:
+        return []
+    return [(channel, charge.day.isoformat(), charge.cost_usd) for channel in (charge.channel, _ALL)]

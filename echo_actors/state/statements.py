@@ -49,6 +49,11 @@ _ANSWERED = """
 _DROP_REPLY = """
     UPDATE messages SET outcome = CAST(json_remove(CAST(outcome AS TEXT), '$.reply') AS BLOB) WHERE sequence = ?
 """
+_CHARGE = """
+    INSERT INTO spending VALUES (?, ?, ?)
+    ON CONFLICT (channel, day) DO UPDATE SET cost_usd = cost_usd + excluded.cost_usd
+"""
+_SPENT = "SELECT day, cost_usd FROM spending WHERE channel = ? AND day >= ?"
 
 Row = tuple[Any, ...]
 
@@ -87,13 +92,15 @@ def finish(
     connection: sqlite3.Connection,
     ends: Sequence[tuple[str, bytes, int, str]],
     snapshot: tuple[str, int, str | None, bytes] | None,
+    charges: Sequence[tuple[str, str, float]] = (),
 ) -> None:
-    """Keep the ends, each (kind, outcome, time, message id), and the snapshot's row with them."""
+    """Keep the ends, each (kind, outcome, time, message id), and with them the snapshot's row and the charges."""
     if snapshot is not None:
         save(connection, snapshot)
     for row in ends:
         if not connection.execute(_END, row).rowcount and message(connection, row[3]) is None:
             raise StaleRevision(f"message {row[3]!r} cannot end: it is not in the store")
+    charge(connection, charges)
 
 
 def save(connection: sqlite3.Connection, row: tuple[str, int, str | None, bytes]) -> None:
@@ -106,6 +113,22 @@ def save(connection: sqlite3.Connection, row: tuple[str, int, str | None, bytes]
     if stored != revision - 1:
         raise StaleRevision(f"channel {channel!r} is stored in revision {stored}, not in {revision - 1}")
     connection.execute("INSERT INTO channels VALUES (?, ?, ?, ?)", row)
+
+
+def charge(connection: sqlite3.Connection, charges: Sequence[tuple[str, str, float]]) -> None:
+    """Add to what was spent: (channel or '' for all, day, amount)."""
+    for row in charges:
+        connection.execute(_CHARGE, row)
+
+
+def spending(connection: sqlite3.Connection, channel: str, since: str) -> list[tuple[str, float]]:
+    """The days, from one on, on which a channel ('' for all) has spent something, and how much."""
+    return connection.execute(_SPENT, (channel, since)).fetchall()
+
+
+def forget_spending(connection: sqlite3.Connection, before: str) -> int:
+    """Drop what was spent on days before one."""
+    return connection.execute("DELETE FROM spending WHERE day < ?", (before,)).rowcount
 
 
 def message(connection: sqlite3.Connection, message_id: str) -> Row | None:

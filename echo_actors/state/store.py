@@ -9,11 +9,11 @@ done, so that a cancelled caller knows what became of its write. The other calls
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from echo_actors.models import Message
-from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
+from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 
 
 class Store(Protocol):
@@ -49,19 +49,20 @@ class Store(Protocol):
         """Take back the counted attempt of messages that the CLI did not begin after all, or that a drain cut."""
 
     async def finish(
-        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
+        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None, charge: Charge | None = None
     ) -> SessionSnapshot | None:
         """Keep the ends of messages and, with it, the snapshot they led to; give the snapshot with its new revision.
 
-        An end for a message that already has one changes nothing: the first outcome stays.
+        An end for a message that already has one changes nothing: the first outcome stays. The charge is added to what
+        its channel, and all channels together, have spent on its day: in the store, so that engines may share one.
 
         Raises:
             StaleRevision: The snapshot is not based on the stored revision, a message is unknown, or another owner has
                 taken the channel.
         """
 
-    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
-        """Keep a snapshot by itself; raises as ``finish`` does."""
+    async def save(self, claim: Claim, snapshot: SessionSnapshot, charge: Charge | None = None) -> SessionSnapshot:
+        """Keep a snapshot, and a charge, without an end; raises as ``finish`` does."""
 
     async def message(self, message_id: str) -> StoredMessage | None:
         """A message by its id."""
@@ -98,6 +99,12 @@ class Store(Protocol):
 
         Done in several transactions, as ``forget`` is.
         """
+
+    async def spending(self, channel: str | None, *, since: date) -> dict[date, float]:
+        """What was charged to a channel, or with None to all together, by day, from one on; only days with charges."""
+
+    async def forget_spending(self, *, before: date) -> int:
+        """Drop the charges of days before one; give how many days of channels that were."""
 
     async def note(self, key: str) -> Note | None:
         """A kept fact."""

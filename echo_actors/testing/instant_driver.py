@@ -37,9 +37,9 @@ from echo_actors.claude.driver import (
     TurnRequest,
     TurnResult,
 )
-from echo_actors.events import BlockFinished
+from echo_actors.events import BlockFinished, PermissionAsked
 from echo_actors.history import History
-from echo_actors.models import Block, Spent, Usage
+from echo_actors.models import Allow, Block, Deny, Spent, Usage
 from echo_actors.testing.conversations import exchange, page_of
 
 Answer: TypeAlias = TurnResult | Exception
@@ -164,6 +164,10 @@ class InstantDriver:
         turn.listener.on_begun(uuid)
         self.steered.append((channel, uuid, content))
         return True
+
+    def answer_permission(self, question: PermissionAsked, answer: Allow | Deny) -> bool:  # noqa: ARG002 - as above
+        """Never: its turns ask nothing."""
+        return False
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:
         """What is recorded for the request."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import attrs
 import trio
@@ -11,7 +11,7 @@ import trio
 from echo_actors.errors import StaleRevision, StoreError, StoreFull
 from echo_actors.models import Message, OutcomeKind
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
-from echo_actors.state.records import Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
+from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 
 
 @attrs.define(eq=False)
@@ -19,12 +19,14 @@ class MemoryDisk:
     """What outlives a MemoryStore; give it to the next one to act as after a restart.
 
     Attributes:
+        spending: What was charged, by channel and day; all together under None.
         full: While true, every write raises ``StoreFull``.
     """
 
     messages: dict[str, StoredMessage] = attrs.field(factory=dict)
     snapshots: dict[str, SessionSnapshot] = attrs.field(factory=dict)
     notes: dict[str, bytes] = attrs.field(factory=dict)
+    spending: dict[tuple[str | None, date], float] = attrs.field(factory=dict)
     highest: int = 0
     epoch: int = 0
     full: bool = False
@@ -91,21 +93,23 @@ class MemoryStore:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def finish(
-        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None
+        self, claim: Claim, ends: Sequence[End], snapshot: SessionSnapshot | None, charge: Charge | None = None
     ) -> SessionSnapshot | None:
-        """Keep the ends of messages and the snapshot they led to."""
+        """Keep the ends of messages and what they led to."""
         self._writing(claim)
         for end in ends:
             self._known(end.message_id)
         saved = None if snapshot is None else self._save(snapshot)
         self._end(ends)
+        self._charge(charge)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return saved
 
-    async def save(self, claim: Claim, snapshot: SessionSnapshot) -> SessionSnapshot:
-        """Keep a snapshot by itself."""
+    async def save(self, claim: Claim, snapshot: SessionSnapshot, charge: Charge | None = None) -> SessionSnapshot:
+        """Keep a snapshot, and a charge, without an end."""
         self._writing(claim)
         saved = self._save(snapshot)
+        self._charge(charge)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return saved
 
@@ -184,6 +188,20 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         return count
 
+    async def spending(self, channel: str | None, *, since: date) -> dict[date, float]:
+        """What was charged to a channel, or to all together, by day."""
+        await self._reading()
+        return {day: cost for (whose, day), cost in self.disk.spending.items() if whose == channel and day >= since}
+
+    async def forget_spending(self, *, before: date) -> int:
+        """Drop the charges of days before one."""
+        self._writing()
+        old = [key for key in self.disk.spending if key[1] < before]
+        for key in old:
+            del self.disk.spending[key]
+        await trio.lowlevel.checkpoint()
+        return len(old)
+
     async def note(self, key: str) -> Note | None:
         """A kept fact."""
         await self._reading()
@@ -231,6 +249,11 @@ class MemoryStore:
             if stored.outcome is None:
                 ended = attrs.evolve(stored, outcome=end.outcome, ended_at=end.ended_at)
                 self.disk.messages[end.message_id] = ended
+
+    def _charge(self, charge: Charge | None) -> None:
+        if charge is not None:
+            for key in ((charge.channel, charge.day), (None, charge.day)):
+                self.disk.spending[key] = self.disk.spending.get(key, 0.0) + charge.cost_usd
 
     def _unfinished(self) -> list[StoredMessage]:
         return [stored for stored in self.disk.messages.values() if stored.outcome is None]

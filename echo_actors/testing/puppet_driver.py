@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -25,9 +25,11 @@ from echo_actors.claude.driver import (
     TurnRequest,
     TurnResult,
 )
+from echo_actors.claude.permissions import answer_frame
 from echo_actors.errors import CLIFailed
+from echo_actors.events import PermissionAsked
 from echo_actors.history import History
-from echo_actors.models import Block, Spent, Usage
+from echo_actors.models import Answer, Block, Spent, Usage
 from echo_actors.testing.conversations import exchange, page_of
 
 Left = Literal["join", "stay", "return"]
@@ -94,6 +96,7 @@ class PuppetDriver:
         in_tool: Whether a turn takes up further messages at once, as a CLI does that runs a tool.
         running: The turns by channel.
         stayed: Messages that waited in the CLI when a turn ended; it begins them next, whatever else there is.
+        answers: What turns were told about their permission questions, by the question's name.
     """
 
     conversations: Conversations = attrs.Factory(Conversations)
@@ -102,6 +105,7 @@ class PuppetDriver:
     in_tool: bool = True
     running: dict[str, PuppetTurn] = attrs.Factory(dict)
     stayed: set[str] = attrs.Factory(set)
+    answers: dict[str, Answer] = attrs.Factory(dict)
     _queued: dict[str, dict[str, str]] = attrs.Factory(dict)
 
     def new_session(self, channel: str, launch: Launch) -> str:  # noqa: ARG002 - one is as good as another
@@ -185,6 +189,21 @@ class PuppetDriver:
             self._begin(turn, uuid, content)
         else:
             turn.waiting[uuid] = content
+        return True
+
+    def ask_permission(self, channel: str, tool: str = "Bash", **tool_input: Any) -> str:
+        """Let the channel's running turn ask whether it may use a tool; give the question's name."""
+        turn, request_id = self.running[channel], str(uuid.uuid4())
+        asked = PermissionAsked(
+            channel=channel, turn_id=turn.request.turn_id, request_id=request_id, tool=tool, input=tool_input
+        )
+        turn.listener.on_event(asked)
+        return request_id
+
+    def answer_permission(self, question: PermissionAsked, answer: Answer) -> bool:
+        """Note it in ``answers``."""
+        answer_frame(question, answer)
+        self.answers[question.request_id] = answer
         return True
 
     async def recall(self, request: TurnRequest) -> TurnResult | None:

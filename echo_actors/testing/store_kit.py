@@ -7,51 +7,22 @@ same place anew each time it is called, as an async context manager. The tests a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import attrs
 import trio
 
 from echo_actors.errors import StaleRevision, StoreError
-from echo_actors.models import Author, Message, Outcome, OutcomeKind, Reply
-from echo_actors.state.records import Claim, End, SessionSnapshot
-from echo_actors.state.store import Store
+from echo_actors.models import Outcome, OutcomeKind, Reply
+from echo_actors.state.records import Claim, End
+from echo_actors.testing.spending_kit import SpendingConformance
+from echo_actors.testing.store_parts import NOON, OpenStore, make_end, make_message, make_snapshot, refused
 
-OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
-
-NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
-
-
-def make_message(sequence: int, channel: str = "chat:1") -> Message:
-    """A message whose id follows from its sequence."""
-    return Message(
-        message_id=str(UUID(int=sequence)),
-        channel=channel,
-        text=f"text {sequence}",
-        sequence=sequence,
-        accepted_at=NOON,
-        author=Author("ana"),
-    )
+__all__ = ["NOON", "OpenStore", "StoreConformance", "make_end", "make_message", "make_snapshot"]
 
 
-def make_end(sequence: int, reason: str = "", ended_at: datetime = NOON) -> End:
-    """The end of ``make_message`` of that sequence."""
-    return End(
-        message_id=str(UUID(int=sequence)), outcome=Outcome(kind=OutcomeKind.FAILED, reason=reason), ended_at=ended_at
-    )
-
-
-def make_snapshot(channel: str = "chat:1", session_id: str | None = "s") -> SessionSnapshot:
-    """A snapshot that was never stored."""
-    return SessionSnapshot(
-        channel=channel, session_id=session_id, model="sonnet", created_at=NOON, last_message_at=NOON
-    )
-
-
-class StoreConformance:
+class StoreConformance(SpendingConformance):
     """Tests to inherit; see the module."""
 
     async def test_a_message_is_kept_once(self, open_store: OpenStore) -> None:
@@ -80,7 +51,7 @@ class StoreConformance:
             assert await store.last_sequence() == 7
             after = await store.claim("chat:1")
             assert after.epoch > before.epoch
-            await _refused(StaleRevision, store.save(before, attrs.evolve(make_snapshot(), revision=1)))
+            await refused(StaleRevision, store.save(before, attrs.evolve(make_snapshot(), revision=1)))
 
     async def test_attempts_count_up_and_can_be_taken_back(self, open_store: OpenStore) -> None:
         """Each start counts one; ``unstart`` takes one away, never below none."""
@@ -101,7 +72,7 @@ class StoreConformance:
             claim = await store.claim("chat:1")
             await store.accept(make_message(1))
             both = [make_message(1), make_message(2)]
-            await _refused(StoreError, store.start(claim, both, turn_id="t", session_id="s"))
+            await refused(StoreError, store.start(claim, both, turn_id="t", session_id="s"))
             stored = await store.message(str(UUID(int=1)))
             assert stored is not None
             assert stored.attempts == 0
@@ -123,7 +94,7 @@ class StoreConformance:
             claim = await store.claim("chat:1")
             await store.accept(make_message(1))
             assert (await store.save(claim, make_snapshot())).revision == 1
-            await _refused(StaleRevision, store.finish(claim, [make_end(1)], make_snapshot()))
+            await refused(StaleRevision, store.finish(claim, [make_end(1)], make_snapshot()))
             stored = await store.message(str(UUID(int=1)))
             assert stored is not None
             assert stored.outcome is None
@@ -131,7 +102,7 @@ class StoreConformance:
     async def test_a_strange_claim_is_refused(self, open_store: OpenStore) -> None:
         """A write under another owner's claim changes nothing."""
         async with open_store() as store:
-            await _refused(StaleRevision, store.save(Claim("thief", 99), make_snapshot()))
+            await refused(StaleRevision, store.save(Claim("thief", 99), make_snapshot()))
             assert await store.snapshot("chat:1") is None
 
     async def test_unfinished_messages_come_in_order_and_pages(self, open_store: OpenStore) -> None:
@@ -250,7 +221,7 @@ class StoreConformance:
             await store.accept(make_message(1))
             again = attrs.evolve(make_message(1), sequence=2)
             claim = await store.claim(again.channel)
-            await _refused(StaleRevision, store.start(claim, [again], turn_id="t", session_id="s"))
+            await refused(StaleRevision, store.start(claim, [again], turn_id="t", session_id="s"))
             (stored,) = await store.unfinished(again.channel, after=0, limit=10)
             assert stored.attempts == 0
 
@@ -259,12 +230,4 @@ class StoreConformance:
         async with open_store() as store:
             await store.aclose()
             await store.aclose()
-            await _refused(StoreError, store.accept(make_message(1)))
-
-
-async def _refused(kind: type[StoreError], call: object) -> None:
-    try:
-        await call  # type: ignore[misc]  # any of the Protocol's calls
-    except kind:
-        return
-    raise AssertionError(f"{kind.__name__} was not raised")
+            await refused(StoreError, store.accept(make_message(1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -147,11 +148,27 @@ def _delay(turn: Turn, seconds: str) -> Iterator[Wait]:
     yield Wait(float(seconds))
 
 
-def _ask_permission(turn: Turn, _: str) -> Iterator[Wait]:
-    tool_use_id = turn.start_tool("echo asked")
-    turn.ask_permission(tool_use_id)
-    yield Wait(ready=lambda: turn.permission is not None, tool=True)
-    turn.finish_permission(tool_use_id)
+def _ask_permission(turn: Turn, count: str) -> Iterator[Wait]:
+    tools = [turn.start_tool("echo asked") for _ in range(int(count or 1))]
+    if not turn.stage.options.asks_host:
+        for tool_use_id in tools:
+            turn.deny(tool_use_id, "This command requires approval")
+        return
+    asked = {turn.ask_permission(tool_use_id): tool_use_id for tool_use_id in tools}
+    for request_id, tool_use_id in asked.items():
+        yield _answer(turn, request_id)
+        turn.finish_permission(tool_use_id, request_id)
+
+
+def _ask_host(turn: Turn, request: str) -> Iterator[Wait]:
+    tool_use_id = turn.start_tool("ask-host")
+    request_id = turn.ask_host(json.loads(request))
+    yield _answer(turn, request_id)
+    turn.finish_tool(tool_use_id, json.dumps(turn.answer_to(request_id)))
+
+
+def _answer(turn: Turn, request_id: str) -> Wait:
+    return Wait(ready=lambda: turn.answer_to(request_id) is not None, tool=True)
 
 
 def _stop_reading(turn: Turn, _: str) -> None:
@@ -192,12 +209,17 @@ def _background(turn: Turn, count: str) -> None:
     turn.stage.emit(line({**frame, "session_id": turn.stage.frames.session_id, "uuid": turn.stage.frames.uuid()}))
 
 
+def _mode(turn: Turn, mode: str) -> None:
+    turn.stage.emit(turn.stage.frames.permission_mode_changed(mode))
+
+
 def _die(turn: Turn, _: str) -> None:
     turn.stage.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 DIRECTIVES: dict[str, tuple[Moment, Act]] = {
+    "ask-host": (Moment.WORK, _ask_host),
     "ask-permission": (Moment.WORK, _ask_permission),
     "background": (Moment.WORK, _background),
     "bad-json": (Moment.WORK, _bad_json),
@@ -216,6 +238,7 @@ DIRECTIVES: dict[str, tuple[Moment, Act]] = {
     "ignore-sigterm": (Moment.FIRST, _ignore_sigterm),
     "inside": (Moment.FIRST, _inside),
     "is-error": (Moment.FIRST, _is_error),
+    "mode": (Moment.WORK, _mode),
     "no-result": (Moment.ANSWERED, _no_result),
     "no-result-exit": (Moment.ANSWERED, _no_result_exit),
     "rate-limited": (Moment.WORK, _rate_limited),

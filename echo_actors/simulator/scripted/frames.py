@@ -131,9 +131,9 @@ class Frames:
             }
         )
 
-    def tool_result(self, tool_use_id: str, content: str) -> bytes:
+    def tool_result(self, tool_use_id: str, content: str, *, is_error: bool = False) -> bytes:
         """A tool's output as the `user` frame that carries it."""
-        block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content}
+        block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": content, "is_error": is_error}
         return self.user([block], self.uuid())
 
     def assistant(self, uuid: str, message: dict[str, Any], uuids: list[str], error: str | None) -> bytes:
@@ -200,6 +200,12 @@ class Frames:
         """The answer to a request the simulator understands."""
         body = {"subtype": "success", "request_id": request_id, "response": response}
         return line({"type": "control_response", "response": body})
+
+    def permission_mode_changed(self, mode: str) -> bytes:
+        """From now on this permission mode holds."""
+        self.permission_mode = mode
+        body = {"type": "system", "subtype": "status", "status": None, "permissionMode": mode}
+        return line({**body, "session_id": self.session_id, "uuid": self.uuid()})
 
     def control_error(self, request_id: str, subtype: str) -> bytes:
         """The answer to any other."""

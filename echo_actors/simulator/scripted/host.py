@@ -99,8 +99,8 @@ class Host:
             self._message(frame)
         elif kind == "control_request":
             self._control(frame["request_id"], frame["request"])
-        elif kind == "control_response" and self._turn is not None:
-            self._turn.permit(frame["response"])
+        elif kind == "control_response" and self._turn is not None and self._turn.take_answer(frame["response"]):
+            self._interrupt_turn(self._turn)
 
     def _message(self, frame: dict[str, Any]) -> None:
         stage, frames = self._stage, self._stage.frames
@@ -133,20 +133,23 @@ class Host:
             "set_permission_mode": self._set_permission_mode,
             "get_context_usage": self._context_usage,
         }.get(subtype)
-        if answer is None:
+        if answer is None or (stage.fault.name == "refuse-changes" and subtype.startswith("set_")):
             stage.emit(frames.control_error(request_id, subtype))
             return
         stage.emit(frames.control_response(request_id, answer(request)))
         if subtype == "interrupt" and self._turn is not None and not stage.muted:
-            self._turn.interrupt(in_tool=self._wait.tool)
-            self._turn = None
+            self._interrupt_turn(self._turn)
+
+    def _interrupt_turn(self, turn: Turn) -> None:
+        turn.interrupt(in_tool=self._wait.tool)
+        self._turn = None
 
     def _initialize(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"commands": [], "models": [], "account": {}, "output_style": "default", "pid": os.getpid()}
 
     def _interrupt(self, _: dict[str, Any]) -> dict[str, Any]:
         if self._turn is not None:
-            self._turn.withdraw_question()
+            self._turn.withdraw_requests()
         return {"still_queued": [message.uuid for message in self._stage.queue]}
 
     def _set_model(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -157,8 +160,9 @@ class Host:
         return {"model": frames.model}
 
     def _set_permission_mode(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._stage.frames.permission_mode = request.get("mode", "default")
-        return {"mode": self._stage.frames.permission_mode}
+        mode = request.get("mode", "default")
+        self._stage.emit(self._stage.frames.permission_mode_changed(mode))
+        return {"mode": mode}
 
     def _context_usage(self, _: dict[str, Any]) -> dict[str, Any]:
         tokens = sum(usage["inputTokens"] for usage in self._stage.ledger.model_usage().values())

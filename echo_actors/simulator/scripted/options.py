@@ -20,6 +20,7 @@ class Options:
         self.model = model_id(_value(argv, "--model") or "sonnet")
         self.permission_mode = _value(argv, "--permission-mode") or "default"
         self.partial = "--include-partial-messages" in argv
+        self.asks_host = _value(argv, "--permission-prompt-tool") == "stdio"
         self.asks_version = "--version" in argv or "-v" in argv
         self.version = os.environ.get("SCRIPTED_CLI_VERSION", NEWEST)
         self.asked = os.environ.get("SCRIPTED_CLI_ASKED")

@@ -32,9 +32,8 @@ class Turn:
         """A rate limit event is written into the middle of the answer's line."""
         self.empty = False
         self.stalled = False
-        self.permission: dict[str, Any] | None = None
-        """The host's answer to the permission question."""
-        self._question: str | None = None
+        self._asked: dict[str, dict[str, Any] | None] = {}
+        """The host's answers to what it was asked, by the request's id; None while it is open."""
         self._denials: list[dict[str, Any]] = []
         self._error: tuple[str, int | None] | None = None
         self._tool_rounds = 0
@@ -103,37 +102,61 @@ class Turn:
         self._block(self.stage.frames.uuid(), block)
         return tool_use_id
 
-    def finish_tool(self, tool_use_id: str, output: str) -> None:
+    def finish_tool(self, tool_use_id: str, output: str, *, is_error: bool = False) -> None:
         """Emit the tool's output."""
-        self.stage.emit(self.stage.frames.tool_result(tool_use_id, output))
+        self.stage.emit(self.stage.frames.tool_result(tool_use_id, output, is_error=is_error))
 
-    def ask_permission(self, tool_use_id: str) -> None:
-        """Ask the host whether the tool may run."""
-        self._question = self.stage.frames.uuid()
-        request = {
-            "subtype": "can_use_tool",
-            "tool_name": "Bash",
-            "display_name": "Bash",
-            "input": {"command": "echo asked"},
-            "tool_use_id": tool_use_id,
-        }
-        self.stage.emit(line({"type": "control_request", "request_id": self._question, "request": request}))
+    def ask_host(self, request: dict[str, Any]) -> str:
+        """Ask the host for something; return the request's id."""
+        request_id = self.stage.frames.uuid()
+        self._asked[request_id] = None
+        self.stage.emit(line({"type": "control_request", "request_id": request_id, "request": request}))
+        return request_id
 
-    def permit(self, response: dict[str, Any]) -> None:
-        """Take the host's answer, if it is one to the open question."""
-        if response.get("request_id") == self._question:
-            self._question = None
-            self.permission = response.get("response") or {}
+    def ask_permission(self, tool_use_id: str) -> str:
+        """Ask the host whether a tool may run; return the request's id."""
+        return self.ask_host(
+            {
+                "subtype": "can_use_tool",
+                "tool_name": "Bash",
+                "display_name": "Bash",
+                "input": {"command": "echo asked"},
+                "description": "echo asked",
+                "permission_suggestions": [],
+                "tool_use_id": tool_use_id,
+            }
+        )
 
-    def finish_permission(self, tool_use_id: str) -> None:
+    def take_answer(self, response: dict[str, Any]) -> bool:
+        """Take the host's answer, if it is one to an open request; whether it ends the turn."""
+        request_id = str(response.get("request_id"))
+        if self._asked.get(request_id, response) is not None:
+            return False
+        self._asked[request_id] = response
+        self.stage.emit(line({"type": "control_response", "response": response}))
+        return bool((response.get("response") or {}).get("interrupt"))
+
+    def answer_to(self, request_id: str) -> dict[str, Any] | None:
+        """The host's answer to a request; None while it is open."""
+        return self._asked[request_id]
+
+    def finish_permission(self, tool_use_id: str, request_id: str) -> None:
         """Go on as the host decided."""
-        if (self.permission or {}).get("behavior") == "allow":
-            self.finish_tool(tool_use_id, "asked")
+        response = self._asked[request_id] or {}
+        decision = response.get("response") or {}
+        if decision.get("behavior") == "allow":
+            command: str = (decision.get("updatedInput") or {}).get("command", "echo asked")
+            self.finish_tool(tool_use_id, command.removeprefix("echo "))
             return
+        failed = f"Tool permission request failed: Error: {response.get('error')}"
+        self.deny(tool_use_id, decision.get("message", failed))
+
+    def deny(self, tool_use_id: str, message: str) -> None:
+        """Go on without the tool."""
         self._denials.append(
             {"tool_name": "Bash", "tool_use_id": tool_use_id, "tool_input": {"command": "echo asked"}}
         )
-        self.finish_tool(tool_use_id, "permission denied")
+        self.finish_tool(tool_use_id, message, is_error=True)
 
     def fail(self, kind: str, status: int | None) -> None:
         """Answer with this error of the API."""
@@ -261,8 +284,8 @@ class Turn:
         stage.transcript.done.update(self._uuids())
         stage.failed = True
 
-    def withdraw_question(self) -> None:
-        """Tell the host that the open permission question needs no answer."""
-        if self._question is not None:
-            self.stage.emit(line({"type": "control_cancel_request", "request_id": self._question}))
-            self._question = None
+    def withdraw_requests(self) -> None:
+        """Tell the host that what is open needs no answer."""
+        for request_id in [each for each, response in self._asked.items() if response is None]:
+            self._asked[request_id] = {}
+            self.stage.emit(line({"type": "control_cancel_request", "request_id": request_id}))

@@ -1,73 +1,14 @@
-"""The values that pass through every room: messages, replies and outcomes.
-
-All are immutable. Times are aware ``datetime`` values in UTC; durations are seconds unless the name says
-milliseconds; money is US dollars.
-"""
+"""A message on its way: who wrote it, what the model answered, how it ended."""
 
 from __future__ import annotations
 
-import enum
 from datetime import datetime
 from typing import Any
 
 import attrs
 
-
-class Trust(enum.StrEnum):
-    """How far a message's author is trusted; policy and fencing follow from it."""
-
-    OWNER = "owner"
-    MEMBER = "member"
-    EXTERNAL = "external"
-
-
-class BusyPolicy(enum.StrEnum):
-    """What a message does when its channel is busy with another turn."""
-
-    QUEUE = "queue"
-    STEER = "steer"
-    COLLECT = "collect"
-    INTERRUPT = "interrupt"
-
-
-class FullPolicy(enum.StrEnum):
-    """What happens to a message that finds its channel's mailbox full."""
-
-    REJECT = "reject"
-    WAIT = "wait"
-    DROP_OLDEST = "drop_oldest"
-
-
-class SessionConflict(enum.StrEnum):
-    """What a turn does when another engine, a terminal or another program has its session open."""
-
-    WAIT = "wait"
-    FORK = "fork"
-    FAIL = "fail"
-
-
-class Clock(enum.StrEnum):
-    """The clocks of a message; each has a setting ``<clock>_timeout`` in seconds."""
-
-    QUEUE = "queue"
-    START = "start"
-    FIRST_EVENT = "first_event"
-    IDLE = "idle"
-    TOTAL = "total"
-    TEARDOWN = "teardown"
-
-
-class OutcomeKind(enum.StrEnum):
-    """The ways in which an accepted message can end; each message has exactly one."""
-
-    ANSWERED = "answered"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    SUPERSEDED = "superseded"
-    DROPPED = "dropped"
-    DEAD_LETTERED = "dead_lettered"
+from echo_actors.models.budgets import Budget
+from echo_actors.models.choices import BusyPolicy, Clock, OutcomeKind, Trust
 
 
 @attrs.frozen
@@ -162,12 +103,15 @@ class Reply:
     Attributes:
         text: The assistant's text blocks, stripped, joined by a blank line.
         turn_id: Common to all messages that one turn answered.
+        structured_output: What the model gave by the setting ``json_schema``; None where there is none, or it gave
+            nothing by it.
         cost_usd: The cost of the turn, not of the session.
         context_tokens: The size of the conversation as the model last saw it.
     """
 
     text: str
     blocks: tuple[Block, ...] = ()
+    structured_output: dict[str, Any] | None = None
     session_id: str
     turn_id: str
     model: str = ""
@@ -186,6 +130,7 @@ class Outcome:
         clock: The clock that ran out, for ``timed_out`` and ``expired``.
         error: The kind of failure, for programs, such as ``authentication_failed``.
         attempts: How often the message was started.
+        budget: The budget that was used up, for the error ``budget_exceeded``.
     """
 
     kind: OutcomeKind
@@ -194,6 +139,7 @@ class Outcome:
     reply: Reply | None = None
     error: str | None = None
     attempts: int = 0
+    budget: Budget | None = None
 
 
 @attrs.frozen

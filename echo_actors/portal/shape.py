@@ -1,0 +1,54 @@
+"""What calls a class of the engine has, and of which kind each is: the one definition that the portals follow."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, TypeVar, get_type_hints
+
+T = TypeVar("T")
+
+
+class Kind(Enum):
+    """How something is used."""
+
+    AWAITED = "a coroutine function"
+    ENTERED = "a function that gives an async context manager"
+    DIRECT = "a function that does not wait"
+    READ = "a property"
+
+
+def public(cls: type) -> dict[str, Any]:
+    """The public attributes of a class, with those of its bases."""
+    return {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
+
+
+def kind_of(value: Any) -> Kind:
+    """The kind of a class's attribute.
+
+    Raises:
+        TypeError: It is of no kind that a portal knows.
+    """
+    if isinstance(value, property):
+        return Kind.READ
+    if inspect.iscoroutinefunction(value):
+        return Kind.AWAITED
+    if not inspect.isfunction(value) or inspect.isasyncgenfunction(value):
+        raise TypeError(f"a portal cannot carry {value!r}")
+    return Kind.ENTERED if inspect.isasyncgenfunction(inspect.unwrap(value)) or _gives_manager(value) else Kind.DIRECT
+
+
+def carried(original: type, ways: Mapping[Kind, Callable[[Any], Any]]) -> Callable[[type[T]], type[T]]:
+    """Give a class every public attribute of another one, each made in the way of its kind."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        for name, value in public(original).items():
+            setattr(cls, name, ways[kind_of(value)](value))
+        return cls
+
+    return decorate
+
+
+def _gives_manager(function: Callable[..., Any]) -> bool:
+    return hasattr(get_type_hints(function).get("return"), "__aenter__")
