@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from echo_actors.actors.topic import Subscription
-from echo_actors.engine.calls import Calls
+from echo_actors.engine.calls import Calls, for_any_thread
 from echo_actors.engine.channels import ChannelStatus, page_of_channels
 from echo_actors.engine.health import Health, health_of
 from echo_actors.engine.measures import metrics_of
@@ -71,6 +71,7 @@ class WatchingCalls(Calls):
         check_limit(limit)
         return page_of_channels(self._supervisor, after=after, limit=limit)
 
+    @for_any_thread
     def health(self) -> Health:
         """Whether the engine is alive, and whether it is ready for messages. May be called in any thread."""
         return health_of(
