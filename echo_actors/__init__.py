@@ -38,6 +38,7 @@ from echo_actors.errors import (
 )
 from echo_actors.events import (
     Accepted,
+    AuditChanged,
     BlockFinished,
     BudgetWarning,
     Event,
@@ -84,6 +85,7 @@ __all__ = [
     "ActiveFileError",
     "Allow",
     "AnsweredBy",
+    "AuditChanged",
     "Author",
     "Block",
     "BlockFinished",

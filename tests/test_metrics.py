@@ -159,7 +159,7 @@ def test_a_model_that_names_ever_new_tools_makes_no_end_of_series() -> None:
     histogram = Histogram(Definition("h", Kind.HISTOGRAM, "s", "h"))
     for number in range(MOST_SERIES + 100):
         counter.add(1, tool=str(number))
-        histogram.record(1, tool=str(number))
+        histogram.observe(1, tool=str(number))
     for metric in (counter.read(), histogram.read()):
         assert len(metric.points) == MOST_SERIES + 1
         assert metric.points[-1].labels == (("tool", OVERFLOW),)

@@ -478,3 +478,15 @@ async def test_a_crashed_actors_turn_ends_with_the_crash(tmp_path: Path, recorde
         assert engine.status().actor_restarts == 1
     failed, answered = (span for span in recorded.spans if span.name == "invoke_agent")
     assert (failed.status.status_code, answered.status.status_code) == (StatusCode.ERROR, StatusCode.UNSET)
+
+
+async def test_a_secret_of_the_environment_is_in_no_span(
+    tmp_path: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not when content is asked for, and the model says it."""
+    monkeypatch.setenv("SOME_API_KEY", f"{SECRET}-{SECRET}-{SECRET}")
+    settings = plain_settings(tmp_path, audit_content=True)
+    async with open_engine(settings, driver=InstantDriver(), telemetry=recorded.providers) as engine:
+        await engine.ask("c", f"it is {SECRET}-{SECRET}-{SECRET}")
+    assert "it is " in attributes_of(recorded.one("invoke_agent"))["gen_ai.output.messages"]
+    assert not any(f"{SECRET}-{SECRET}" in span.to_json() for span in recorded.spans)

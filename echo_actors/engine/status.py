@@ -30,7 +30,11 @@ class EngineStatus:
         gate_closed_for: Seconds until turns may start; 0 when they may.
         actor_restarts: How often the actor of a channel crashed, and ran again or was suspended.
         store_errors: How many requests failed by the store's fault.
-        audit_problem: Why audit records cannot be written now, or what is lost for good because it could not be made.
+        audit_problem: Why audit records cannot be written now, or files not be changed for others, or what is lost for
+            good because it could not be made.
+        audit_lost: How many audit records this run has lost; the log says so where they are missing.
+        audit_unsynced: With the setting ``audit_sync``, how many ends of turns were announced before they were on the
+            disk, because that took too long.
     """
 
     run_id: str
@@ -53,3 +57,5 @@ class EngineStatus:
     actor_restarts: int
     store_errors: int
     audit_problem: str | None
+    audit_lost: int
+    audit_unsynced: int

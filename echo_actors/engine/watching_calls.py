@@ -53,6 +53,8 @@ class WatchingCalls(Calls):
             actor_restarts=supervisor.restarts,
             store_errors=services.store.health.failures,
             audit_problem=self._audit.problem,
+            audit_lost=self._audit.lost,
+            audit_unsynced=self._audit.unsynced,
         )
 
     def channels(self, *, after: str = "", limit: int | None = 1000) -> tuple[ChannelStatus, ...]:

@@ -93,11 +93,11 @@ class Counts:
     def on_join(self, turn: Turn, message: Message, event: TurnStarted) -> None:  # noqa: ARG002 - as the Protocol has it
         """Count how long it waited; of one of an earlier run nobody knows."""
         if message.begun is None and not message.recovered:
-            self._queued.record((event.time - message.since).total_seconds())
+            self._queued.observe((event.time - message.since).total_seconds())
 
     def on_first_output(self, turn: Turn, event: Event) -> None:
         """Count how long that took."""
-        self._first_output.record((event.time - turn.started).total_seconds())
+        self._first_output.observe((event.time - turn.started).total_seconds())
 
     def on_tool(self, turn: Turn, event: ToolStarted) -> None:
         """Nothing is known of it yet."""
@@ -105,7 +105,7 @@ class Counts:
     def on_tool_end(self, turn: Turn, started: ToolStarted, event: ToolFinished) -> None:  # noqa: ARG002 - as above
         """Count how long it worked."""
         seconds = (event.time - started.time).total_seconds()
-        self._tools.record(seconds, tool=started.tool, error=str(event.is_error).lower())
+        self._tools.observe(seconds, tool=started.tool, error=str(event.is_error).lower())
 
     def on_retry(self, turn: Turn, event: Retrying) -> None:
         """The turn goes on."""
@@ -120,7 +120,7 @@ class Counts:
                 self._count(event.spent, turn.model)
             case _:
                 outcome = NOBODY_SAYS
-        self._turns.record((time - turn.started).total_seconds(), outcome=outcome)
+        self._turns.observe((time - turn.started).total_seconds(), outcome=outcome)
 
     def _count(self, spent: Spent | None, model: str) -> None:
         if spent is None:

@@ -54,7 +54,7 @@ class Histogram:
     forward: Forward | None = None
     _series: dict[Labels, _Buckets] = attrs.field(factory=dict, init=False)
 
-    def record(self, value: float, **labels: str) -> None:
+    def observe(self, value: float, **labels: str) -> None:
         """Count a value; one below zero, as a clock that was set back gives, counts as none."""
         value = max(0.0, value)
         key = _bounded(self._series, labels)
