@@ -3,6 +3,8 @@
 from echo_actors._version import __version__
 from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
+from echo_actors.engine.channels import ChannelState, ChannelStatus
+from echo_actors.engine.health import Condition, Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
@@ -97,8 +99,11 @@ __all__ = [
     "CLINotFound",
     "CallTimedOut",
     "ChannelOptions",
+    "ChannelState",
+    "ChannelStatus",
     "ChannelSuspended",
     "Clock",
+    "Condition",
     "ConversationExists",
     "Deny",
     "EchoActorsError",
@@ -108,6 +113,7 @@ __all__ = [
     "Event",
     "FullPolicy",
     "GateClosed",
+    "Health",
     "History",
     "HistoryEntry",
     "HistoryRole",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum
 from pathlib import Path
@@ -67,6 +68,15 @@ async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> N
     assert printed[1].startswith("send 0 ")
     assert [line for line in printed if line.startswith("send")][1:] == ["send 1 Hello!"]
     assert printed[-1].split()[1:] == ["1", "Hello!"]
+
+
+async def test_the_program_that_watches_runs_as_shown(tmp_path: Path) -> None:
+    """An entry in the audit log's words, a line for the channel, its health, and text for Prometheus."""
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[5])).splitlines()
+    entry = json.loads(printed[0])
+    assert {"event", "time", "turn", "session"} == entry.keys()
+    assert printed[1:3] == ["test idle 20 0.0004", "ready"]
+    assert 'echo_actors_messages_ended_total{outcome="answered"} 1' in printed
 
 
 def test_every_public_call_is_in_the_table() -> None:

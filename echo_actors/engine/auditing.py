@@ -29,6 +29,11 @@ SYNC_WITHIN = 5.0
 """Seconds that the end of a turn waits for the disk under the audit log, with the setting ``audit_sync``."""
 
 
+def mask_of(settings: Settings) -> Callable[[str], str]:
+    """What replaces the secret values that this program and the CLI know of, in a text that others will read."""
+    return masking({**secrets_in(os.environ, settings.secrets), **secrets_in(settings.environment, settings.secrets)})
+
+
 @asynccontextmanager
 async def engine_audit(settings: Settings, store: Store, run_id: str) -> AsyncIterator[AuditLog]:
     """Open the audit log for the block. The store keeps its head, so that a cut tail shows at the next start.
@@ -37,7 +42,6 @@ async def engine_audit(settings: Settings, store: Store, run_id: str) -> AsyncIt
         StoreError: It cannot be opened.
     """
     note = await store.note(AUDIT_HEAD)
-    secrets = {**secrets_in(os.environ, settings.secrets), **secrets_in(settings.environment, settings.secrets)}
     keeping = Keeping(
         max_bytes=settings.audit_max_bytes,
         max_age=settings.audit_max_age,
@@ -52,7 +56,7 @@ async def engine_audit(settings: Settings, store: Store, run_id: str) -> AsyncIt
             content=settings.audit_content,
             keeping=keeping,
             known_head=Head(**note) if note is not None else None,
-            mask=masking(secrets),
+            mask=mask_of(settings),
         )
     except OSError as problem:
         raise StoreError(f"the audit log {settings.audit_file} cannot be opened: {problem}") from problem

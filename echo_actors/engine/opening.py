@@ -28,9 +28,11 @@ from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
-from echo_actors.engine.auditing import engine_audit, sync_before_ends, watch_audit
+from echo_actors.engine.auditing import engine_audit, mask_of, sync_before_ends, watch_audit
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
+from echo_actors.engine.measures import DEFINITIONS, metrics_of
+from echo_actors.engine.watch import Watch
 from echo_actors.errors import StoreError
 from echo_actors.models import Trust
 from echo_actors.personality import (
@@ -46,6 +48,7 @@ from echo_actors.settings.layers import for_trust
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
+from echo_actors.telemetry.telemetry import Providers, Telemetry, open_telemetry
 
 RUNS = "runs"
 FORGOTTEN = "forgotten"
@@ -55,7 +58,11 @@ FORGET_EVERY = 3600.0
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings | None = None, *, driver: Driver | None = None, permissions: PermissionCallback | None = None
+    settings: Settings | None = None,
+    *,
+    driver: Driver | None = None,
+    permissions: PermissionCallback | None = None,
+    telemetry: Providers | None = None,
 ) -> AsyncIterator[Engine]:
     """Open an engine for the block; leaving the block drains it.
 
@@ -66,6 +73,8 @@ async def open_engine(
         driver: Runs the turns instead of the Claude CLI.
         permissions: Answers permission questions, in a task for each, and turns the setting ``permission_questions``
             on. Cancelled when the question is over; one that raises denies.
+        telemetry: Where spans and metrics go; by default to OpenTelemetry's global providers, if the setting
+            ``telemetry`` is on, and nowhere otherwise.
 
     Raises:
         SettingsError: A setting in the environment is unknown or cannot be used.
@@ -111,18 +120,21 @@ async def open_engine(
             permissions=permissions,
             audit_sync=sync_before_ends(settings, audit),
         )
-        async with _running(services, audit) as engine:
+        watch = Watch(_telemetry(services, telemetry, rooms))
+        async with _running(services, audit, watch) as engine:
             yield engine
 
 
 @asynccontextmanager
-async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]:
+async def _running(services: Services, audit: AuditLog, watch: Watch) -> AsyncIterator[Engine]:
     """Run the actors for the block. What the block raises comes out as it is, not in the nursery's group."""
     last_sequence = await services.store.last_sequence()
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(services, nursery, last_sequence, random.random)
-        engine = Engine(services, supervisor, audit)
+        engine = Engine(services, supervisor, audit, watch)
+        nursery.start_soon(watch.beat, lambda: metrics_of(engine.status()))
+        nursery.start_soon(watch.probe, services.store)
         recovered = await supervisor.recover()
         if recovered:
             services.record("engine.recovered", messages=recovered)
@@ -184,6 +196,23 @@ async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
 
 def _ago(seconds: float) -> datetime:
     return datetime.fromtimestamp(max(0.0, time.time() - seconds), UTC)
+
+
+def _telemetry(services: Services, providers: Providers | None, rooms: AsyncExitStack) -> Telemetry | None:
+    """What the events are told to; nothing when nobody wants it, so that no turn pays for it."""
+    if providers is None and not services.settings.telemetry:
+        return None
+    telemetry = open_telemetry(
+        providers or Providers(),
+        services.hub.run_id,
+        observed=DEFINITIONS,
+        content=services.settings.audit_content,
+        on_fault=lambda reason: services.record("telemetry.failed", reason=reason),
+        mask=mask_of(services.settings),
+    )
+    services.hub.tap(telemetry.on_event)
+    rooms.callback(lambda: telemetry.close(services.now()))
+    return telemetry
 
 
 async def _budgets(settings: Settings, store: Store) -> Budgets:

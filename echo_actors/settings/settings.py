@@ -53,6 +53,9 @@ class Settings:
     secrets: tuple[str, ...] = setting(
         (), "Names of variables whose values the audit log must not have, besides those that sound like it (API_KEY)."
     )
+    telemetry: bool = setting(
+        default=False, doc="Make spans of messages, turns and tools, and count them for metrics."
+    )
     claude_bin: Path | None = setting(None, "The CLI; else CLAUDE_BIN, else PATH, else the SDK wheel's.")
     model: str = setting("sonnet", "The model of channels that have not chosen one; one of `models`.")
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")

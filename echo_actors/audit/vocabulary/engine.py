@@ -58,4 +58,8 @@ ENGINE: Final[Mapping[str, Kind]] = {
             "seconds": Field(float, "For how long.", "s"),
         },
     ),
+    "telemetry.failed": Kind(
+        "Telemetry could not take an event, by a fault in it or in what takes the spans; told once, then counted.",
+        {"reason": REASON},
+    ),
 }
