@@ -82,6 +82,7 @@ class ConversationCalls(Calls):
             with trio.CancelScope(shield=True):
                 origin, target = actors[channel].session, actors[new_channel].session
                 session_id = await self._fork(channel, origin.snapshot, target, claims[new_channel])
+                actors[new_channel].mailbox.resize(target.settings.mailbox_size)
         self._services.record("operator.fork", channel=channel, forked=new_channel, session=session_id)
 
     # -- within

@@ -50,10 +50,11 @@ class BlockingEngine(Blocking):
     def adopt(self, channel: str, session_id: str) -> None:
         """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
 
-        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+        Its transcript may be that of another working directory, and is then moved to the channel's. If there is none,
+        that turn begins a new session.
 
         Args:
-            channel: Whatever session it has is forgotten.
+            channel: Whatever session it has is forgotten, and its counts; its options stay.
             session_id: Of the CLI's, a UUID.
 
         Raises:
