@@ -9,9 +9,9 @@ import trio
 from echo_actors.actors.verdict import Stop
 from echo_actors.admission.budgets import Account, Limits
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel, check_session
+from echo_actors.engine.intake import check_channel, check_session, choice
 from echo_actors.errors import SettingsError
-from echo_actors.models import Answer, OutcomeKind, Spending
+from echo_actors.models import Answer, OutcomeKind, Spending, Trust
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, OptionChanges
 from echo_actors.settings.layers import changed, in_channel
 from echo_actors.state.records import SessionSnapshot
@@ -81,25 +81,31 @@ class ChannelCalls(Calls):
                 await actor.session.take_over(claim, session_id)
         self._services.record("operator.adopt", channel=channel, session=session_id)
 
-    async def prewarm(self, channel: str) -> bool:
+    async def prewarm(self, channel: str, *, trust: Trust | None = None) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
 
         It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
         does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
         goes wrong is recorded, not raised: the next message meets it anyway.
 
+        Args:
+            channel: The conversation's key.
+            trust: Of the message that is expected, as another one may need another process; that of the channel's last
+                turn by default, ``member`` before the first.
+
         Returns:
             Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
             gets none, and no turn that runs or another channel that waits loses its place to one.
 
         Raises:
-            InvalidMessage: The channel's name cannot be one.
+            InvalidMessage: The channel's name cannot be one, or there is no such trust.
             EngineClosed: The engine is draining.
         """
+        expected = None if trust is None else choice(Trust, trust)
         if check_channel(channel) in self._supervisor.suspended:
             await trio.lowlevel.checkpoint()
             return False
-        return await self._supervisor.actor(channel).prewarm()
+        return await self._supervisor.actor(channel).prewarm(expected)
 
     async def set_model(self, channel: str, model: str) -> None:
         """Choose the channel's model from its next turn on.

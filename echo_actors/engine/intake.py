@@ -112,8 +112,8 @@ def new_message(
         sequence=0,
         accepted_at=now,
         author=author,
-        trust=_choice(Trust, options.get("trust", Trust.MEMBER)),
-        busy=_choice(BusyPolicy, options.get("busy", BusyPolicy.QUEUE)),
+        trust=choice(Trust, options.get("trust", Trust.MEMBER)),
+        busy=choice(BusyPolicy, options.get("busy", BusyPolicy.QUEUE)),
         deadline=deadline,
     )
 
@@ -153,7 +153,12 @@ def _ids(random_bytes: Callable[[int], bytes]) -> Iterator[str]:
             yield f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def _choice(kind: type[E], value: str) -> E:
+def choice(kind: type[E], value: str) -> E:
+    """The word of an enumeration that a text is.
+
+    Raises:
+        InvalidMessage: It is none; the text lists those that there are.
+    """
     try:
         return kind(value)
     except ValueError:
