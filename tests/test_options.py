@@ -166,6 +166,22 @@ async def test_options_hold_from_the_next_turn_on_and_outlive_clearing_and_the_e
     assert seen == [usual, own, usual, own, usual]
 
 
+async def test_a_working_directory_stays_where_it_was_when_it_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run of the program may have another one of its own."""
+    settings = plain_settings(tmp_path)
+    (tmp_path / "place").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with opened(settings, driver=InstantDriver()) as engine:
+        await engine.configure("c", working_dir="place")
+    driver = InstantDriver()
+    monkeypatch.chdir("/")
+    async with opened(settings, driver=driver) as engine:
+        await engine.ask("c", "one")
+    assert [each.launch.working_dir for each in driver.requests] == [tmp_path / "place"]
+
+
 async def test_a_change_waits_for_the_running_turn_and_is_announced_without_its_values(tmp_path: Path) -> None:
     """Values may hold secrets, and the log goes to many places."""
     gate, settings = Gate(), plain_settings(tmp_path)

@@ -160,9 +160,12 @@ class ChannelCalls(Calls):
     async def _configure(self, channel: str, changes: OptionChanges, reason: str) -> ChannelOptions:
         given = changed(NO_OPTIONS, changes)
         self.settings.check_options(given)
-        directory = given.working_dir
-        if directory is not None and not await trio.Path(directory).is_dir():
-            raise SettingsError(f"working_dir: {directory} is not a directory.", "working_dir")
+        if given.working_dir is not None:
+            # Kept as it is meant now: the next run of the program may be at home elsewhere.
+            directory = await trio.Path(given.working_dir).resolve()
+            if not await directory.is_dir():
+                raise SettingsError(f"working_dir: {directory} is not a directory.", "working_dir")
+            changes = {**changes, "working_dir": str(directory)}
         return await self._supervisor.actor(check_channel(channel)).configure(changes, reason)
 
     async def resume(self, channel: str) -> bool:
