@@ -65,7 +65,8 @@ async def open_engine(
         settings: ``Settings.load()`` by default.
         driver: Runs the turns instead of the Claude CLI.
         permissions: Answers permission questions, in a task for each, and turns the setting ``permission_questions``
-            on. Cancelled when the question is over; one that raises denies.
+            on: a function that does not wait, or an async one, cancelled when the question is over. One that raises
+            denies.
 
     Raises:
         SettingsError: A setting in the environment is unknown or cannot be used.
