@@ -132,9 +132,15 @@ def test_a_snapshot_of_the_first_format_keeps_its_model_as_the_channels_choice()
 
 
 def test_options_survive_the_way_to_bytes_and_back() -> None:
-    """Paths, policies and numbers."""
+    """Paths, policies and numbers, also that of a clock which never runs out."""
     policies = {Trust.EXTERNAL: Policy(allowed_tools=(), model="haiku")}
-    options = ChannelOptions(working_dir=Path("/w"), policies=policies, total_timeout=3, monthly_budget_usd=0.5)
+    options = ChannelOptions(
+        working_dir=Path("/w"),
+        policies=policies,
+        total_timeout=3,
+        idle_timeout=math.inf,
+        monthly_budget_usd=0.5,
+    )
     snapshot = SessionSnapshot(
         channel="c", session_id=None, model="m", created_at=NOON, last_message_at=NOON, options=options
     )

@@ -10,8 +10,8 @@ import trio
 from echo_actors.actors.session import Session
 from echo_actors.claude.driver import KeptSession, SessionLost
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel
-from echo_actors.engine.recorded import check_limit, named
+from echo_actors.engine.intake import check_channel, check_limit
+from echo_actors.engine.recorded import named
 from echo_actors.errors import ConversationExists, InvalidMessage, NoConversation, TranscriptMissing
 from echo_actors.history import History
 from echo_actors.state.records import Claim, SessionSnapshot

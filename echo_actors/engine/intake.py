@@ -1,4 +1,4 @@
-"""What may come in: checks on channels and messages, before anything is stored."""
+"""What may come in: checks on channels, messages and what is asked of them, before anything is done."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ def check_session(session_id: str) -> str:
     if not usual:
         raise InvalidMessage(f"a session's id is a UUID in small letters, not {session_id!r}")
     return session_id
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a page of nothing.
+
+    Raises:
+        InvalidMessage: The limit is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise InvalidMessage(f"a page has at least 1 entry, not {limit}; None gives all of them")
 
 
 IDS_AT_A_TIME = 256
