@@ -36,6 +36,7 @@ from echo_actors.errors import (
 )
 from echo_actors.events import (
     Accepted,
+    AuditChanged,
     BlockFinished,
     BudgetWarning,
     Event,
@@ -82,6 +83,7 @@ __all__ = [
     "ActiveFileError",
     "Allow",
     "AnsweredBy",
+    "AuditChanged",
     "Author",
     "Block",
     "BlockFinished",

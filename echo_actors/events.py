@@ -191,3 +191,16 @@ class UnknownFrame(Event):
 
     kind: str
     data: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class AuditChanged(Event):
+    """The audit log cannot be written, or can again, or records of it are lost; of no channel (its name is empty).
+
+    Attributes:
+        problem: What is wrong now; None when nothing is.
+        lost: How many records this run has lost so far.
+    """
+
+    problem: str | None
+    lost: int

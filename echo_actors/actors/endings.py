@@ -74,6 +74,9 @@ class Endings:
         self.purse.take(charge)
         for entry, outcome in zip(entries, outcomes, strict=True):
             turns.record_end(entry, outcome, verdict, self.services)
+        if self.services.audit_sync is not None:
+            await self.services.audit_sync()
+        for entry, outcome in zip(entries, outcomes, strict=True):
             entry.end(outcome)
             self.on_end(entry)
             self.services.hub.publish(

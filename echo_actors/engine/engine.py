@@ -44,6 +44,8 @@ class Engine(MessageCalls, ChannelCalls, ConversationCalls):
             suspended=dict(supervisor.suspended),
             gate=self._services.gate.state.reason,
             audit_problem=self._audit.problem,
+            audit_lost=self._audit.lost,
+            audit_unsynced=self._audit.unsynced,
         )
 
     async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - how long turns may go on

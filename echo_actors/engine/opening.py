@@ -21,13 +21,14 @@ from echo_actors.actors.topic import Hub
 from echo_actors.admission.budgets import RETENTION, Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
-from echo_actors.audit import AuditLog, Head, Record, open_audit
+from echo_actors.audit import AuditLog, Record
 from echo_actors.claude.driver import Driver
 from echo_actors.claude.launching import launch_for
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
+from echo_actors.engine.auditing import engine_audit, sync_before_ends, watch_audit
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
 from echo_actors.errors import StoreError
@@ -46,7 +47,6 @@ from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
 
-AUDIT_HEAD = "audit.head"
 RUNS = "runs"
 FORGOTTEN = "forgotten"
 FORGET_EVERY = 3600.0
@@ -82,7 +82,7 @@ async def open_engine(
     async with AsyncExitStack() as rooms:
         prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
         store = await rooms.enter_async_context(open_sqlite_store(settings.state_dir, owner=run_id, now=_now))
-        audit = await rooms.enter_async_context(_audit(settings, store, run_id))
+        audit = await rooms.enter_async_context(engine_audit(settings, store, run_id))
         _announce_start(audit.record, settings, store)
         await rooms.enter_async_context(_run_noted(store, run_id, audit.record))
         # The longest line that the CLI may write fits, with another before it.
@@ -110,6 +110,7 @@ async def open_engine(
             now=_now,
             new_id=id_source(),
             permissions=permissions,
+            audit_sync=sync_before_ends(settings, audit),
         )
         async with _running(services, audit) as engine:
             yield engine
@@ -126,6 +127,7 @@ async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]
         recovered = await supervisor.recover()
         if recovered:
             services.record("engine.recovered", messages=recovered)
+        nursery.start_soon(watch_audit, audit, services.store, services.hub)
         nursery.start_soon(_forget_old, services.store, services.settings, services.record)
         try:
             yield engine
@@ -137,26 +139,6 @@ async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]
             nursery.cancel_scope.cancel()
     if error is not None:
         raise error
-
-
-@asynccontextmanager
-async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIterator[AuditLog]:
-    """Open the audit log for the block. The store keeps its head, so that a cut tail shows at the next start."""
-    note = await store.note(AUDIT_HEAD)
-    known = Head(**note) if note is not None else None
-    try:
-        audit = open_audit(
-            settings.audit_file, run_id=run_id, clock=_now, content=settings.audit_content, known_head=known
-        )
-    except OSError as problem:
-        raise StoreError(f"the audit log {settings.audit_file} cannot be opened: {problem}") from problem
-    try:
-        yield audit
-    finally:
-        with trio.CancelScope(shield=True):
-            audit.record("engine.closed")
-            await audit.aclose()
-        await _put_at_the_end(store, AUDIT_HEAD, attrs.asdict(audit.head))
 
 
 @asynccontextmanager

@@ -25,7 +25,11 @@ class EngineStatus:
         subscribers: Open subscriptions.
         suspended: Channels that take nothing, and why.
         gate: Why no turn may start now; empty when turns may.
-        audit_problem: Why audit records cannot be written now, or what is lost for good because it could not be made.
+        audit_problem: Why audit records cannot be written now, or files not be changed for others, or what is lost for
+            good because it could not be made.
+        audit_lost: How many audit records this run has lost; the log says so where they are missing.
+        audit_unsynced: With the setting ``audit_sync``, how many ends of turns were announced before they were on the
+            disk, because that took too long.
     """
 
     run_id: str
@@ -43,3 +47,5 @@ class EngineStatus:
     suspended: dict[str, str]
     gate: str
     audit_problem: str | None
+    audit_lost: int
+    audit_unsynced: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -151,3 +151,6 @@ class Charge:
 
 Note = dict[str, Any]
 """A small fact that the engine keeps across runs, such as the head of the audit log: plain JSON."""
+
+AUDIT_HEAD: Final = "audit.head"
+"""The note that has the number and the hash of the audit log's last line."""
