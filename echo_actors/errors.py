@@ -188,7 +188,7 @@ class GateClosed(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class BudgetExceeded(EchoActorsError):
+class BudgetExceeded(EchoActorsError, RuntimeError):
     """No turn may begin: what may be spent in the day or the month was spent.
 
     Raised as such when a message is refused for it; nothing was stored then. For one that had been accepted before,

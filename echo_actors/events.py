@@ -149,7 +149,7 @@ class PermissionAnswered(Event):
 
 @attrs.frozen(kw_only=True)
 class SessionChanged(Event):
-    """The channel's session, model or persona changed, and why."""
+    """The channel's session, options or persona changed, and why."""
 
     session_id: str | None
     previous: str | None

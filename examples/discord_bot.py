@@ -124,7 +124,7 @@ class Bot:
         """Somebody begins to type: have the channel's process ready when the message comes."""
         if not user.bot:
             try:
-                await self.engine.prewarm(key(channel))
+                await self.engine.prewarm(key(channel), trust=self._trust(user))
             except EchoActorsError:
                 return  # The message will meet it as well, and its author be told.
 

@@ -68,6 +68,7 @@ OF_A_BUILTIN = {
     errors.NoConversation: LookupError,
     errors.ConversationExists: FileExistsError,
     errors.TranscriptMissing: FileNotFoundError,
+    errors.BudgetExceeded: RuntimeError,
     errors.ChannelSuspended: RuntimeError,
     errors.WrongLoop: RuntimeError,
 }

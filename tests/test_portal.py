@@ -24,14 +24,18 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from portal_stub import STUB, stub
 from portal_support import CHANNEL, WITHIN, engine_threads, eventually, finish, in_engine
-from support import new_id, plain_settings
+from support import new_id, plain_settings, scripted_settings
 
 from echo_actors import (
+    Allow,
+    AnsweredBy,
     Engine,
     EngineClosed,
     InvalidMessage,
     Lagged,
     OutcomeKind,
+    PermissionAnswered,
+    PermissionAsked,
     SettingsError,
     StoreLocked,
     TurnEnded,
@@ -454,6 +458,32 @@ def test_a_plain_callback_runs_in_a_worker_thread_and_may_use_the_portal(tmp_pat
         engines.append(engine)
         assert engine.ask(CHANNEL, "Hello").text == "1 running"
     assert threads[0] is not threading.main_thread()
+
+
+def test_a_plain_callback_answers_permission_questions_and_may_use_the_portal(tmp_path: Path) -> None:
+    """In a worker thread; one that raises denies."""
+    answers: list[Allow | Exception] = [Allow(), RuntimeError("who knows")]
+
+    def decide(question: PermissionAsked) -> Allow:
+        asked.append((question.channel, engine.status().running_turns, threading.current_thread()))
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    asked: list[tuple[str, int, threading.Thread]] = []
+    seen: list[Event] = []
+    with open_portal(scripted_settings(tmp_path), permissions=decide) as engine:
+        for _ in range(2):
+            with engine.stream(CHANNEL, "[[ask-permission]]") as turn:
+                seen += [event for event in turn if isinstance(event, PermissionAnswered)]
+            assert turn.reply.text
+    assert [(channel, running) for channel, running, _ in asked] == [(CHANNEL, 1)] * 2
+    assert threading.main_thread() not in [thread for _, _, thread in asked]
+    assert [(event.allowed, event.by) for event in seen if isinstance(event, PermissionAnswered)] == [
+        (True, AnsweredBy.CALLBACK),
+        (False, AnsweredBy.CALLBACK),
+    ]
 
 
 # -- for those who watch

@@ -19,16 +19,22 @@ import pytest
 import trio
 from conftest import Host
 from portal_support import CHANNEL, WITHIN, engine_threads, finish, in_engine
-from support import left_running, new_id, plain_settings
+from support import left_running, new_id, plain_settings, scripted_settings
 
 from echo_actors import (
+    Allow,
+    AnsweredBy,
+    Deny,
     Engine,
     EngineClosed,
     InvalidMessage,
     Lagged,
     OutcomeKind,
+    PermissionAnswered,
+    PermissionAsked,
     StoreLocked,
     TextDelta,
+    ToolFinished,
     TurnEnded,
     TurnFailed,
     WrongLoop,
@@ -360,16 +366,22 @@ def test_cancelling_withdraws_what_waits_and_interrupts_what_runs(tmp_path: Path
     asked: list[str] = []
     puppet = PuppetDriver(on_asked=lambda _channel, _uuid, content: asked.append(content))
 
+    def queued(engine: Engine, messages: int) -> bool:
+        return bool(asked) and engine.status().queued_messages == messages
+
     async def main() -> None:
         async with portal(tmp_path, puppet) as engine:
-            ids = [new_id() for _ in range(3)]
-            tasks = [asyncio.create_task(engine.ask(CHANNEL, f"text {i}", message_id=ids[i])) for i in range(2)]
-            await until(lambda: bool(asked) and engine.status().queued_messages == 1)
+            ids = [new_id() for _ in range(2)]
+            tasks = []
+            for number in range(2):
+                tasks.append(asyncio.create_task(engine.ask(CHANNEL, f"text {number}", message_id=ids[number])))
+                # Two that are asked for at once may be accepted in either order.
+                await until(partial(queued, engine, number))
             for task in reversed(tasks):
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            outcomes = [await engine.outcome(each) for each in ids[:2]]
+            outcomes = [await engine.outcome(each) for each in ids]
             assert [each.kind for each in outcomes] == [OutcomeKind.CANCELLED] * 2
             async with asyncio.TaskGroup() as group:
                 group.create_task(engine.ask(CHANNEL, "text 2"))
@@ -639,5 +651,45 @@ def test_a_callback_that_the_host_cancels_is_an_error_of_the_engine() -> None:
         awaited = on_loop(callback, Lane(asyncio.get_running_loop()))
         with pytest.raises(EngineClosed):
             await asyncio.to_thread(trio.run, awaited)
+
+    runs(main)
+
+
+def test_a_coroutine_function_answers_permission_questions_on_the_loop(tmp_path: Path) -> None:
+    """It may use the engine there; a call that is quicker cancels it, before anybody goes on."""
+    cancelled = asyncio.Event()
+
+    engines: list[Engine] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def decide(question: PermissionAsked) -> Allow:
+        (engine,) = engines
+        loops.append(asyncio.get_running_loop())
+        if await engine.answer_permission(question.channel, "no such question", Deny()):
+            return Allow()
+        if len(loops) == 1:
+            return Allow(input={"command": "echo another"})
+        try:
+            assert await engine.answer_permission(question.channel, question.request_id, Deny(message="quicker"))
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return Allow()
+
+    async def told(answered: list[PermissionAnswered]) -> list[str]:
+        async with engines[0].stream(CHANNEL, "[[ask-permission]]") as turn:
+            events = [event async for event in turn]
+        answered += [event for event in events if isinstance(event, PermissionAnswered)]
+        return [event.text for event in events if isinstance(event, ToolFinished)]
+
+    async def main() -> None:
+        async with open_async_portal(scripted_settings(tmp_path), permissions=decide) as engine:
+            engines.append(engine)
+            answered: list[PermissionAnswered] = []
+            assert await told(answered) == ["another"]
+            assert await told(answered) == ["quicker"]
+            await cancelled.wait()
+        assert [event.by for event in answered] == [AnsweredBy.CALLBACK, AnsweredBy.CALL]
+        assert loops == [asyncio.get_running_loop()] * 2
 
     runs(main)

@@ -55,7 +55,7 @@ async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
 
 async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -> None:
     """It needs nothing but the package: no CLI, no model, no key."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[4])).splitlines()
     assert printed[0] == "echo: Hello!"
     assert printed[1].startswith("failed: ")
     assert "exit code 3" in printed[1]
@@ -63,7 +63,7 @@ async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -
 
 async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> None:
     """The first message is sent and grows; what is behind its limit becomes the second."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[4])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
     assert printed[0] == "4 messages"
     assert printed[1].startswith("send 0 ")
     assert [line for line in printed if line.startswith("send")][1:] == ["send 1 Hello!"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from echo_actors import Event, Lagged, TextDelta, ToolStarted
+from echo_actors import Event, Lagged, Outcome, OutcomeKind, Reply, TextDelta, ToolStarted, TurnEnded
 from echo_actors.actors.topic import Hub, Subscription
 
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -241,13 +242,25 @@ async def test_a_subscriber_that_leaves_gets_nothing_more() -> None:
     assert await read(subscription) == []
 
 
-async def test_few_huge_events_do_not_fill_memory() -> None:
-    """A tool's input counts like any text, in the ring and for a subscriber that does not read."""
+HUGE = {"text": "x" * 400}
+REPLY = Reply(text="", structured_output=HUGE, session_id="s", turn_id="t")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ToolStarted(channel="c", tool="T", tool_use_id="1", input=HUGE),
+        lambda: TurnEnded(channel="c", outcome=Outcome(kind=OutcomeKind.ANSWERED, reply=REPLY)),
+    ],
+    ids=["input", "structured output"],
+)
+async def test_few_huge_events_do_not_fill_memory(make: Callable[[], Event]) -> None:
+    """A table counts like any text, in the ring and for a subscriber that does not read."""
     hub = make_hub()
     hub.most_chars = 1000
     stuck = hub.subscribe("c")
-    for number in range(5):
-        hub.publish(ToolStarted(channel="c", tool="T", tool_use_id=str(number), input={"text": "x" * 400}))
+    for _ in range(5):
+        hub.publish(make())
     late = hub.subscribe("c", since=f"{hub.run_id}:0")
     for subscription in (stuck, late):
         subscription.close()

@@ -9,7 +9,7 @@ import trio
 
 from echo_actors.actors import turns
 from echo_actors.actors.attempt import Attempt
-from echo_actors.actors.batch import Batch, content_of, policy_of
+from echo_actors.actors.batch import Batch, content_of
 from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
@@ -56,8 +56,8 @@ class TurnRunner:
             ticket: With which the gate let it pass.
         """
         self._ticket = ticket
-        batch = self.batch = Batch(policy_of(entry.message), [entry])
-        self.session.trust = batch.policy
+        batch = self.batch = Batch(entry.message.trust, [entry])
+        self.session.trust = batch.trust
         try:
             if entry.attempts and await self.beginnings.end_without_a_turn(entry):
                 return

@@ -22,8 +22,9 @@ from echo_actors.state.store import Store
 Spawn = Callable[[Callable[[], Awaitable[None]]], None]
 """Runs an async function beside the one that asks for it."""
 
-PermissionCallback = Callable[[PermissionAsked], Awaitable[Answer]]
-"""Answers permission questions; cancelled when somebody else has, or nobody needs the answer any more."""
+PermissionCallback = Callable[[PermissionAsked], Answer | Awaitable[Answer]]
+"""Answers permission questions: a function, which must not wait, or an async one, which is cancelled when somebody
+else has answered, or nobody needs the answer any more."""
 
 
 @attrs.frozen

@@ -262,7 +262,10 @@ def _chars(event: Event) -> int:
 
 def _of_end(event: TurnEnded) -> int:
     reply = event.outcome.reply
-    return 0 if reply is None else len(reply.text) + sum(map(_of_block, reply.blocks))
+    if reply is None:
+        return 0
+    given = 0 if reply.structured_output is None else size(reply.structured_output)
+    return len(reply.text) + given + sum(map(_of_block, reply.blocks))
 
 
 def _of_block(block: Block) -> int:

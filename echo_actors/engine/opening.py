@@ -72,7 +72,8 @@ async def open_engine(
         settings: ``Settings.load()`` by default.
         driver: Runs the turns instead of the Claude CLI.
         permissions: Answers permission questions, in a task for each, and turns the setting ``permission_questions``
-            on. Cancelled when the question is over; one that raises denies.
+            on: a function that does not wait, or an async one, cancelled when the question is over. One that raises
+            denies.
         telemetry: Where spans and metrics go; by default to OpenTelemetry's global providers, if the setting
             ``telemetry`` is on, and nowhere otherwise.
 

@@ -12,6 +12,7 @@ from echo_actors.engine.status import EngineStatus
 from echo_actors.events import Event
 from echo_actors.history import History
 from echo_actors.models.budgets import Spending
+from echo_actors.models.choices import Trust
 from echo_actors.models.messages import Outcome, Receipt, Reply
 from echo_actors.models.permissions import Answer
 from echo_actors.portal.blocking import Blocking
@@ -53,10 +54,11 @@ class BlockingEngine(Blocking):
     def adopt(self, channel: str, session_id: str) -> None:
         """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
 
-        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+        Its transcript may be that of another working directory, and is then moved to the channel's. If there is none,
+        that turn begins a new session.
 
         Args:
-            channel: Whatever session it has is forgotten.
+            channel: Whatever session it has is forgotten, and its counts; its options stay.
             session_id: Of the CLI's, a UUID.
 
         Raises:
@@ -214,19 +216,24 @@ class BlockingEngine(Blocking):
             EngineClosed: The engine is draining.
         """
 
-    def prewarm(self, channel: str) -> bool:
+    def prewarm(self, channel: str, *, trust: Trust | None = None) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
 
         It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
         does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
         goes wrong is recorded, not raised: the next message meets it anyway.
 
+        Args:
+            channel: The conversation's key.
+            trust: Of the message that is expected, as another one may need another process; that of the channel's last
+                turn by default, ``member`` before the first.
+
         Returns:
             Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
             gets none, and no turn that runs or another channel that waits loses its place to one.
 
         Raises:
-            InvalidMessage: The channel's name cannot be one.
+            InvalidMessage: The channel's name cannot be one, or there is no such trust.
             EngineClosed: The engine is draining.
         """
 

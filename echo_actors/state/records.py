@@ -35,7 +35,7 @@ class SessionSnapshot:
         duration_ms: The sum over all turns, like the totals.
         context_tokens: Of the last turn.
         revision: Rises by one with each write; a write must name the revision it was based on.
-        working_dir: Where the CLI ran; its transcript can be found only from there.
+        working_dir: Where the CLI ran, where its transcript is looked for first.
         persona_hash: SHA-256 of the system prompt that the session was started with.
         options: What was set for the channel while the engine ran; it outlives the session.
         extra: What an imported record had that has no field here, or was written in another form; for its export.
