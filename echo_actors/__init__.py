@@ -3,6 +3,8 @@
 from echo_actors._version import __version__
 from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
+from echo_actors.engine.channels import ChannelState, ChannelStatus
+from echo_actors.engine.health import Condition, Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.remote import connect
 from echo_actors.engine.remote_engine import RemoteEngine
@@ -40,6 +42,7 @@ from echo_actors.errors import (
 )
 from echo_actors.events import (
     Accepted,
+    AuditChanged,
     BlockFinished,
     BudgetWarning,
     Event,
@@ -86,6 +89,7 @@ __all__ = [
     "ActiveFileError",
     "Allow",
     "AnsweredBy",
+    "AuditChanged",
     "Author",
     "Block",
     "BlockFinished",
@@ -99,8 +103,11 @@ __all__ = [
     "CLINotFound",
     "CallTimedOut",
     "ChannelOptions",
+    "ChannelState",
+    "ChannelStatus",
     "ChannelSuspended",
     "Clock",
+    "Condition",
     "ControlError",
     "ConversationExists",
     "Deny",
@@ -112,6 +119,7 @@ __all__ = [
     "Event",
     "FullPolicy",
     "GateClosed",
+    "Health",
     "History",
     "HistoryEntry",
     "HistoryRole",

@@ -8,6 +8,10 @@ from enum import Enum
 from typing import Any, TypeVar, get_type_hints
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+ANY_THREAD = "for_any_thread"
+"""The attribute of a call that reads only, and so may be made in any thread, also while the loop is stuck."""
 
 
 class Kind(Enum):
@@ -17,6 +21,13 @@ class Kind(Enum):
     ENTERED = "a function that gives an async context manager"
     DIRECT = "a function that does not wait"
     READ = "a property"
+    ANYWHERE = "a function that any thread may call"
+
+
+def for_any_thread(call: F) -> F:
+    """Mark a call as one that any thread may make."""
+    setattr(call, ANY_THREAD, True)
+    return call
 
 
 def public(cls: type) -> dict[str, Any]:
@@ -36,6 +47,8 @@ def kind_of(value: Any) -> Kind:
         return Kind.AWAITED
     if not inspect.isfunction(value) or inspect.isasyncgenfunction(value):
         raise TypeError(f"cannot carry {value!r} to another place")
+    if hasattr(value, ANY_THREAD):
+        return Kind.ANYWHERE
     return Kind.ENTERED if inspect.isasyncgenfunction(inspect.unwrap(value)) or _gives_manager(value) else Kind.DIRECT
 
 

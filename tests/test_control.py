@@ -609,7 +609,11 @@ async def test_a_bug_behind_a_call_is_recorded_and_the_connection_goes_on(tmp_pa
 
     reported: list[str] = []
     hello = Hello(protocol=PROTOCOL, version="", run_id="", pid=0)
-    server = Server(Target(), hello, 1000, lambda event, **fields: reported.append(f"{event} {fields['reason']}"))
+
+    def record(event: str, /, **fields: object) -> None:
+        reported.append(f"{event} {fields['reason']}")
+
+    server = Server(Target(), hello, 1000, record)
     calls = calls_of(Target)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, tmp_path)

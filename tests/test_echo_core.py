@@ -15,7 +15,7 @@ from echo_core_bot import PERSONA, Bot, at_once, bot, heard, until
 
 from echo_actors import echo_core
 from echo_actors.echo_core.core import EchoCore
-from echo_actors.errors import CLINotFound, EngineClosed, SettingsError, StoreLocked
+from echo_actors.errors import BudgetExceeded, CLINotFound, EngineClosed, SettingsError, StoreLocked, TurnOverBudget
 from echo_actors.settings.tools import DEFAULT_TOOLS
 
 
@@ -262,6 +262,19 @@ def test_a_clock_of_the_engines_is_a_timeout_too(place: Bot) -> None:
     place.configure(idle_timeout=0.5)
     with pytest.raises(TimeoutError, match=r"the idle clock ran out after 0\.5 s"):
         place.core.send_message("c", "[[no-result]]")
+
+
+def test_a_budget_that_is_used_up_is_a_runtime_error_that_says_which(place: Bot) -> None:
+    """For the message that finds it so and for the next one, which is refused at once; also after a restart."""
+    place.configure(daily_budget_usd=1e-9)
+    send = place.core.send_message
+    assert send("c", "hello") == "echo: hello"
+    place.core.close()
+    for kind in (TurnOverBudget, BudgetExceeded):
+        with pytest.raises(RuntimeError, match="daily_budget_usd") as caught:
+            send("c", "hello")
+        assert type(caught.value) is kind
+        assert isinstance(caught.value, BudgetExceeded)
 
 
 def test_a_suspended_channel_can_begin_anew(place: Bot) -> None:

@@ -23,8 +23,9 @@ from echo_actors.state.store import Store
 Spawn = Callable[[Callable[[], Awaitable[None]]], None]
 """Runs an async function beside the one that asks for it."""
 
-PermissionCallback = Callable[[PermissionAsked], Awaitable[Answer]]
-"""Answers permission questions; cancelled when somebody else has, or nobody needs the answer any more."""
+PermissionCallback = Callable[[PermissionAsked], Answer | Awaitable[Answer]]
+"""Answers permission questions: a function, which must not wait, or an async one, which is cancelled when somebody
+else has answered, or nobody needs the answer any more."""
 
 
 @attrs.frozen
@@ -49,6 +50,7 @@ class Services:
         launches: The same by level of trust; filled as it is asked for.
         permissions: Answers permission questions; None leaves that to subscribers.
         suspensions: The channels that take nothing for now.
+        audit_sync: With the setting of that name, has what was recorded on the disk, or gives up after a while.
     """
 
     settings: Settings
@@ -66,3 +68,4 @@ class Services:
     permissions: PermissionCallback | None = None
     suspensions: Suspensions = attrs.field(factory=Suspensions)
     launches: dict[Trust, Launch] = attrs.field(factory=dict)
+    audit_sync: Callable[[], Awaitable[None]] | None = None

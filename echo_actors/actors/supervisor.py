@@ -34,6 +34,7 @@ class Supervisor:
         nursery: Where the actors run.
         jitter: Gives a number from 0 up to 1, to spread restarts.
         acceptance: How messages come in.
+        restarts: How often an actor crashed, and ran again or was suspended.
     """
 
     services: Services
@@ -42,6 +43,7 @@ class Supervisor:
     jitter: Callable[[], float]
     closing: bool = attrs.field(default=False, init=False)
     actors: dict[str, ChannelActor] = attrs.field(factory=dict, init=False)
+    restarts: int = attrs.field(default=0, init=False)
     acceptance: Acceptance = attrs.field(init=False)
     _expiry: Expiry = attrs.field(init=False)
     _idleness: Idleness = attrs.field(init=False)
@@ -200,6 +202,7 @@ class Supervisor:
                     return
         finally:
             del self.actors[actor.channel]
+            self.services.hub.leave(actor.channel)
             actor.purse.close()
             if self.closing and not self.actors:
                 self._at_rest.set()
@@ -207,6 +210,7 @@ class Supervisor:
     async def _pause(self, actor: ChannelActor, policy: RestartPolicy, error: Exception) -> None:
         channel, reason = actor.channel, f"{type(error).__name__}: {error}"
         delay = policy.on_crash(trio.current_time())
+        self.restarts += 1
         self.services.record(
             "actor.crashed", channel=channel, reason=reason, trace="".join(traceback.format_exception(error)[-3:])
         )
@@ -214,7 +218,7 @@ class Supervisor:
             await self._suspend(channel, reason)
             policy.reset()
         else:
-            self.services.hub.publish(Retrying(channel=channel, reason=reason, attempt=0, delay=delay))
+            self.services.hub.publish(Retrying(channel=channel, reason=reason, attempt=0, delay=delay, turn_over=True))
             await trio.sleep(delay)
         try:
             await actor.recover()

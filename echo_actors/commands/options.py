@@ -59,4 +59,5 @@ class EngineOptions:
         Raises:
             SettingsError: One cannot be used.
         """
-        return Settings.load(**self.given())
+        # No command answers questions, and a turn would wait for that: the CLI denies at once what may not be used.
+        return Settings.load(permission_questions=False, **self.given())

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from echo_actors.audit import Record
 from echo_actors.control.calls import Call, calls_of, facts_of
 from echo_actors.control.lines import Lines
 from echo_actors.control.place import listen, peer
@@ -29,9 +30,6 @@ SEND_WITHIN: Final = 30.0
 _GONE: Final = (trio.BrokenResourceError, trio.TooSlowError)
 """A client that has gone, and one that has stopped reading."""
 
-Report = Callable[..., None]
-"""Takes the dotted name of what happened, and its fields."""
-
 
 @attrs.define(eq=False)
 class Server:
@@ -41,13 +39,13 @@ class Server:
         target: Whose calls are made.
         hello: What each client is told first.
         longest: The most bytes of a request.
-        report: Told what an operator may want to know.
+        record: Told what an operator may want to know.
     """
 
     target: Any
     hello: Hello
     longest: int
-    report: Report
+    record: Record
     send_within: float = SEND_WITHIN
     most_clients: int = MOST_CLIENTS
     _values: Values = attrs.Factory(Values)
@@ -63,7 +61,7 @@ class Server:
         try:
             listening = listen(directory)
         except OSError as problem:
-            self.report("control.unavailable", reason=f"{problem.strerror or problem}")
+            self.record("control.unavailable", reason=f"{problem.strerror or problem}")
             task_status.started()
             return
         task_status.started()
@@ -91,7 +89,7 @@ class Server:
         except _GONE:
             pass
         except Exception as error:  # noqa: BLE001 - it is this client's, and must not end the others
-            self.report("control.failed", reason=f"{type(error).__name__}: {error}")
+            self.record("control.failed", reason=f"{type(error).__name__}: {error}")
         finally:
             self._clients -= 1
             lines.close()
@@ -100,7 +98,7 @@ class Server:
         user = peer(stream.socket)
         if user in (None, 0, os.geteuid()):
             return False
-        self.report("control.refused", user=user)
+        self.record("control.refused", user=user)
         return True
 
     async def _last_words(self, lines: Lines, problem: ControlError) -> None:
@@ -139,7 +137,7 @@ class Server:
             raise
         except Exception as error:  # noqa: BLE001 - told to who called
             if not isinstance(error, EchoActorsError | TypeError):
-                self.report("control.failed", reason=f"{type(error).__name__}: {error}")
+                self.record("control.failed", reason=f"{type(error).__name__}: {error}")
             await lines.send({"id": number, "error": self._values.write_error(error)})
 
     async def _events(self, lines: Lines, number: Any, begun: Callable[[], Any]) -> Json:

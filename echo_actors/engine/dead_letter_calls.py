@@ -6,8 +6,7 @@ import uuid
 from contextlib import suppress
 
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import canonical_id
-from echo_actors.engine.recorded import check_limit
+from echo_actors.engine.intake import canonical_id, check_limit
 from echo_actors.errors import EngineClosed, InvalidMessage
 from echo_actors.models import OutcomeKind
 from echo_actors.state.records import StoredMessage

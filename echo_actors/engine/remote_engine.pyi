@@ -6,16 +6,20 @@ from typing import Unpack
 
 from echo_actors.control.client import Client, RemoteEvents
 from echo_actors.control.protocol import Hello
+from echo_actors.engine.channels import ChannelStatus
+from echo_actors.engine.health import Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.remote_stream import RemoteStream
 from echo_actors.engine.status import EngineStatus
 from echo_actors.history import History
 from echo_actors.models.budgets import Spending
+from echo_actors.models.choices import Trust
 from echo_actors.models.messages import Outcome, Receipt, Reply
 from echo_actors.models.permissions import Answer
 from echo_actors.settings.options import ChannelOptions, OptionChanges
 from echo_actors.state.records import SessionSnapshot, StoredMessage
+from echo_actors.telemetry.metric import Metric
 
 class RemoteEngine:
     """An engine in another program. Its calls are those of ``Engine``, but ``drain`` and ``settings``; all wait.
@@ -34,10 +38,11 @@ class RemoteEngine:
     async def adopt(self, channel: str, session_id: str) -> None:
         """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
 
-        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+        Its transcript may be that of another working directory, and is then moved to the channel's. If there is none,
+        that turn begins a new session.
 
         Args:
-            channel: Whatever session it has is forgotten.
+            channel: Whatever session it has is forgotten, and its counts; its options stay.
             session_id: Of the CLI's, a UUID.
 
         Raises:
@@ -71,6 +76,20 @@ class RemoteEngine:
             TurnOverBudget: A budget was used up when its turn came; also a ``BudgetExceeded``.
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
+        """
+
+    async def channels(self, *, after: str = "", limit: int | None = 1000) -> tuple[ChannelStatus, ...]:
+        """What the live channels are doing at this moment, in the order of their names.
+
+        Those that are known and not live, as they have been idle for the setting ``passivate_after``, are in
+        ``sessions``.
+
+        Args:
+            after: The name before the first one: that of the last channel on the page before.
+            limit: The most channels; None for all of them.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
         """
 
     async def clear(self, channel: str) -> bool:
@@ -133,6 +152,9 @@ class RemoteEngine:
             EngineClosed: The engine is draining.
         """
 
+    async def health(self) -> Health:
+        """Whether the engine is alive, and whether it is ready for messages. May be called in any thread."""
+
     async def history(self, channel: str, *, limit: int | None = 100, before: str | None = None) -> History:
         """What was said in the channel's conversation, newest last; empty when it has none.
 
@@ -152,6 +174,9 @@ class RemoteEngine:
 
     async def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
         """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
+
+    async def metrics(self) -> tuple[Metric, ...]:
+        """What the engine measures: of its status, and with the setting ``telemetry`` of messages, turns and tools."""
 
     async def options(self, channel: str) -> ChannelOptions:
         """The channel's own options, as set by ``configure``; what is None is as in the settings."""
@@ -182,19 +207,24 @@ class RemoteEngine:
             EngineClosed: The engine is draining.
         """
 
-    async def prewarm(self, channel: str) -> bool:
+    async def prewarm(self, channel: str, *, trust: Trust | None = None) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
 
         It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
         does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
         goes wrong is recorded, not raised: the next message meets it anyway.
 
+        Args:
+            channel: The conversation's key.
+            trust: Of the message that is expected, as another one may need another process; that of the channel's last
+                turn by default, ``member`` before the first.
+
         Returns:
             Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
             gets none, and no turn that runs or another channel that waits loses its place to one.
 
         Raises:
-            InvalidMessage: The channel's name cannot be one.
+            InvalidMessage: The channel's name cannot be one, or there is no such trust.
             EngineClosed: The engine is draining.
         """
 

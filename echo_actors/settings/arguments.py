@@ -14,6 +14,7 @@ _SETTINGS: Final = {
     "--allowedTools": "allowed_tools",
     "--append-system-prompt": "append_system_prompt",
     "--append-system-prompt-file": "append_system_prompt",
+    "--dangerously-skip-permissions": "permission_mode",
     "--disallowed-tools": "disallowed_tools",
     "--disallowedTools": "disallowed_tools",
     "--effort": "effort",
@@ -38,7 +39,16 @@ _ENGINE: Final = frozenset(
     {
         *("-p", "--print", "--input-format", "--output-format", "--verbose", "--replay-user-messages"),
         *("-r", "--resume", "-c", "--continue", "--session-id", "--fork-session", "--no-session-persistence"),
-        *("--bg", "--background", "--cloud", "--environment", "--teleport", "--from-pr", "--remote-control"),
+        *(
+            "--bg",
+            "--background",
+            "--cloud",
+            "--desktop",
+            "--environment",
+            "--teleport",
+            "--from-pr",
+            "--remote-control",
+        ),
         *("-w", "--worktree", "--tmux", "-h", "--help", "-v", "--version"),
         *("--system-prompt-snapshot", "--permission-prompt-tool", "--permission-prompts"),
     }
