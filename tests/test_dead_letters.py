@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import orjson
 import pytest
 import trio
 from commands_program import Program, said_besides
-from support import new_id
+from support import Gate, audit_records, new_id, opened
 
 from echo_actors import Outcome, OutcomeKind, Settings, open_engine
 from echo_actors.commands.exits import Exit
+from echo_actors.errors import InvalidMessage
+from echo_actors.events import Event, TurnEnded
 from echo_actors.models import Message
 from echo_actors.state.lock import lock_directory
 from echo_actors.state.records import End
@@ -105,3 +108,63 @@ async def test_a_running_engine_keeps_the_store_to_itself(program: Program, argu
         lock.release()
     assert finished.code == Exit.STORE
     assert finished.out == ""
+
+
+# -- of an engine that runs
+
+
+async def test_a_running_engine_revives_and_discards(program: Program) -> None:
+    """The one runs at once, behind what waits; the other is forgotten. Both are on record."""
+    one, two = await leave_dead_letter(program, "one"), await leave_dead_letter(program, "two")
+    settings, gate = Settings(state_dir=program.state), Gate("held")
+    async with opened(settings, driver=InstantDriver(answer=gate)) as engine:
+        assert [each.message.message_id for each in await engine.dead_letters()] == [one, two]
+        await engine.post("c", "held")
+        await gate.entered()
+        waiting = await engine.post("c", "waiting")
+        await engine.revive(one)
+        await engine.discard(two)
+        assert await engine.dead_letters() == []
+        async with engine.subscribe("c") as events:
+            gate.open()
+            ended = [event.message_id async for event in _ends(events, 3)]
+        assert ended[1:] == [waiting.message_id, one]
+        outcome = await engine.outcome(one)
+        assert (outcome.kind, outcome.attempts) == (OutcomeKind.ANSWERED, 1)
+        for call in (engine.revive, engine.discard):
+            with pytest.raises(InvalidMessage, match="is a dead letter"):
+                await call(two)
+    recorded = [(each["event"], each["message"]) for each in audit_records(settings) if "operator" in each["event"]]
+    assert recorded == [("operator.revive", one), ("operator.discard", two)]
+
+
+async def test_one_that_is_revived_amid_a_backlog_runs_once(program: Program) -> None:
+    """Whether the backlog has come to its place or not: it is among those that are loaded as there is room, or not."""
+    gate, settings = Gate("held"), Settings(state_dir=program.state, mailbox_size=2)
+    first = await leave_dead_letter(program, "first")
+    async with opened(settings, driver=InstantDriver(answer=gate)) as engine:
+        await engine.post("c", "held")
+        await gate.entered()
+        await engine.post("c", "a")
+        await engine.post("c", "b")
+        await engine.drain(timeout=0)
+    later = await leave_dead_letter(program, "later")
+    answered: list[str] = []
+    async with opened(settings, driver=InstantDriver(answer=gate)) as engine, engine.subscribe("c") as events:
+        await gate.entered()
+        await engine.revive(first)
+        await engine.revive(later)
+        gate.open()
+        answered = [event.message_id async for event in _ends(events, 5)]
+        assert engine.status().queued_messages == 0
+    assert len(set(answered)) == 5
+    assert {first, later} < set(answered)
+
+
+async def _ends(events: AsyncIterator[Event], count: int) -> AsyncIterator[TurnEnded]:
+    async for event in events:
+        if isinstance(event, TurnEnded):
+            yield event
+            count -= 1
+            if not count:
+                return
