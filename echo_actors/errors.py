@@ -8,6 +8,8 @@ The classes are attrs classes without slots: the builtin bases bring layouts tha
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from echo_actors.models import Budget, Clock, Outcome
@@ -63,6 +65,11 @@ class CLINotFound(EchoActorsError, FileNotFoundError):
         )
 
 
+def _end_of(text: str, length: int = 500) -> str:
+    """The last of a text, without the part of a word that it would begin with: half a secret is not known as one."""
+    return text if len(text) <= length else re.sub(r"^[\w+/=.~%-]+", "", text[-length:]).lstrip()
+
+
 @attrs.define(slots=False, eq=False)
 class CLIFailed(EchoActorsError, RuntimeError):
     """The CLI ended, or stopped obeying, before it gave a result.
@@ -78,8 +85,8 @@ class CLIFailed(EchoActorsError, RuntimeError):
 
     def __str__(self) -> str:
         code = "" if self.exit_code is None else f" (exit code {self.exit_code})"
-        said = f": {self.stderr_tail.strip()[-500:]}" if self.stderr_tail.strip() else ""
-        return f"{self.reason}{code}{said}"
+        said = _end_of(self.stderr_tail.strip())
+        return f"{self.reason}{code}{': ' if said else ''}{said}"
 
 
 @attrs.define(slots=False, eq=False)

@@ -309,14 +309,14 @@ def test_every_edit_is_found(edited: list[bytes]) -> None:
 
 
 def test_the_verdict_names_the_place_of_an_edit(tmp_path: Path) -> None:
-    """The line after the changed one is where the chain breaks, in the second file as well."""
+    """It is the changed line, in the second file as well."""
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     head = write_log(old, 3)
     write_log(new, 5, known_head=head)
     new.write_bytes(new.read_bytes().replace(b'"number":1', b'"number":9'))
     verdict = verify([old, new])
     assert verdict.first_bad is not None
-    assert (verdict.first_bad.file, verdict.first_bad.number, verdict.lines) == (str(new), 4, 6)
+    assert (verdict.first_bad.file, verdict.first_bad.number, verdict.lines) == (str(new), 3, 5)
 
 
 async def test_ten_thousand_records_stay_in_order(tmp_path: Path) -> None:

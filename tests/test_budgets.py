@@ -436,7 +436,7 @@ class Machine:
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(services, nursery, await services.store.last_sequence(), random.random)
             await supervisor.recover()
-            engine = Engine(services, supervisor, cast("Any", SimpleNamespace(problem=None)))
+            engine = Engine(services, supervisor, cast("Any", SimpleNamespace(problem=None, lost=0, unsynced=0)))
             await story(engine)
             await engine.drain()
             nursery.cancel_scope.cancel()

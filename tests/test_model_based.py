@@ -128,7 +128,9 @@ class World:
             async with trio.open_nursery() as self.nursery:
                 services = self._services()
                 self.supervisor = Supervisor(services, self.nursery, await self.store.last_sequence(), lambda: 0.5)
-                self.engine = Engine(services, self.supervisor, cast("Any", SimpleNamespace(problem=None)))
+                self.engine = Engine(
+                    services, self.supervisor, cast("Any", SimpleNamespace(problem=None, lost=0, unsynced=0))
+                )
                 await self.supervisor.recover()
                 await commands()
                 self.nursery.cancel_scope.cancel()

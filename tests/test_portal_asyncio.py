@@ -128,6 +128,18 @@ def test_many_tasks_ask_at_once(tmp_path: Path) -> None:
     runs(main)
 
 
+def test_what_tasks_say_at_once_has_the_order_in_which_they_say_it(tmp_path: Path) -> None:
+    """As when a chat platform delivers several messages of a channel in one packet."""
+
+    async def main() -> None:
+        async with portal(tmp_path, mailbox_size=1000) as engine:
+            for _ in range(20):
+                receipts = await asyncio.gather(*(engine.post(CHANNEL, str(number)) for number in range(5)))
+                assert [each.sequence for each in receipts] == sorted(each.sequence for each in receipts)
+
+    runs(main)
+
+
 def test_an_error_comes_with_its_traceback_from_the_engine(tmp_path: Path) -> None:
     """From who asked down to where it was raised."""
 
@@ -311,10 +323,10 @@ def test_a_call_can_be_cancelled_wherever_it_waits(
 
 
 def idle(engine: Any) -> bool:
-    """Whether nothing goes on in an engine, and no call is still there but the one that looks for its end."""
+    """Whether nothing goes on in an engine, and no task is there but what begins calls and what looks for the end."""
     status = engine.status()
     calls = in_engine(engine, lambda: len(engine._thread._calls.child_tasks))
-    return (status.running_turns, status.queued_messages, status.subscribers, calls) == (0, 0, 0, 1)
+    return (status.running_turns, status.queued_messages, status.subscribers, calls) == (0, 0, 0, 2)
 
 
 @pytest.mark.parametrize("when", WHENS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum
 from pathlib import Path
@@ -69,16 +70,13 @@ async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> N
     assert printed[-1].split()[1:] == ["1", "Hello!"]
 
 
-async def test_the_example_with_many_channels_runs_as_it_is(tmp_path: Path) -> None:
-    """Every channel gets its answers in order, and what is delivered twice is answered once."""
-    printed = (await Reader(tmp_path, {}).runs(str(CLONE / "examples" / "many_channels.py"))).splitlines()
-    assert [line for line in printed if line.startswith("discord:1")] == [
-        "discord:1: echo: Good morning.",
-        "discord:1: echo: How are you?",
-    ]
-    assert "slack:2: echo: Hello!" in printed
-    assert "telegram:3: answered, 1 answered" in printed
-    assert printed.count("log: discord:1: answered") == 2
+async def test_the_program_that_watches_runs_as_shown(tmp_path: Path) -> None:
+    """An entry in the audit log's words, a line for the channel, its health, and text for Prometheus."""
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[5])).splitlines()
+    entry = json.loads(printed[0])
+    assert {"event", "time", "turn", "session"} == entry.keys()
+    assert printed[1:3] == ["test idle 20 0.0004", "ready"]
+    assert 'echo_actors_messages_ended_total{outcome="answered"} 1' in printed
 
 
 def test_every_public_call_is_in_the_table() -> None:
@@ -118,7 +116,9 @@ def test_no_setting_is_shown_that_there_is_not() -> None:
     assert shown == [field.name for field in attrs.fields(Settings)]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "state/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md"]
+)
 def test_every_file_that_a_page_links_to_exists(page: str) -> None:
     """A picture, or another page."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (CLONE / page).read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 
 import pytest
@@ -299,3 +300,26 @@ async def test_a_reader_that_waits_gets_events_in_order_also_when_several_come_b
                 assert not subscription.empty
             subscription.close()
     assert "".join(seen) == "123456"
+
+
+def test_a_tap_sees_every_event_in_the_task_that_publishes_it() -> None:
+    """Before any subscriber, stamped, and with the context variables of whoever publishes."""
+    hub, who = make_hub(), ContextVar("who", default="nobody")
+    seen: list[tuple[str, str]] = []
+    hub.tap(lambda event: seen.append((event.cursor, who.get())))
+    say(hub, "one", "a")
+    context = copy_context()
+    context.run(who.set, "a caller")
+    context.run(say, hub, "two", "b")
+    assert seen == [("run:1", "nobody"), ("run:2", "a caller")]
+    assert hub.subscriptions == 0
+
+
+def test_the_last_event_of_a_live_channel_is_known() -> None:
+    """By its kind and time, not itself; of one that is not live any more, nothing."""
+    hub = make_hub()
+    say(hub, "one")
+    assert (hub.latest("c"), hub.latest("d")) == ((TextDelta, DAY), None)
+    hub.leave("c")
+    hub.leave("d")
+    assert hub.latest("c") is None

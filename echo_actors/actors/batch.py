@@ -7,6 +7,7 @@ own, because they reach it while the turn runs, and it says of each whether this
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import attrs
 import trio
@@ -51,10 +52,12 @@ class Batch:
 
     Attributes:
         members: All that ever joined.
+        started: When the first of them was given to the CLI; None before that.
     """
 
     policy: Trust
     members: list[Entry] = attrs.Factory(list)
+    started: datetime | None = None
     _by_uuid: dict[str, list[Entry]] = attrs.Factory(dict)
 
     def __bool__(self) -> bool:

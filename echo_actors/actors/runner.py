@@ -77,6 +77,11 @@ class TurnRunner:
         finally:
             self.batch = self._early_stop = None
 
+    @property
+    def phase(self) -> Phase | None:
+        """How far the CLI has come with the turn; None while it has nothing to do with one."""
+        return None if self._attempt is None else self._attempt.phase
+
     def runs_alone(self, entry: Entry) -> bool:
         """Whether the running turn is this message's, and no other's."""
         members = [] if self.batch is None else self.batch.members
@@ -189,7 +194,7 @@ class TurnRunner:
         if undone:
             await self._uncount(undone)
         if again:
-            await self._retry(again, verdict)
+            await self._retry(again, verdict, turn_id)
         elif ended:
             await self.endings.end(self.claim(), ended, verdict, turn_id)
         self._give_back([*again, *undone])
@@ -213,7 +218,7 @@ class TurnRunner:
             return not any(entry.replayed for entry in ended)
         return verdict.error in PASSING and ended[0].attempts < self.services.settings.max_attempts
 
-    async def _retry(self, entries: list[Entry], verdict: Verdict) -> None:
+    async def _retry(self, entries: list[Entry], verdict: Verdict, turn_id: str) -> None:
         for entry in entries:
             entry.failure = verdict if verdict.error in PASSING else None
         if verdict.error == "replayed":
@@ -226,7 +231,18 @@ class TurnRunner:
         if fault:
             self.session.lose(fault)
         reason, attempt = verdict.reason, entries[0].attempts
-        self.services.hub.publish(Retrying(channel=self.channel, reason=reason, attempt=attempt, delay=0.0))
+        self.services.hub.publish(
+            Retrying(
+                channel=self.channel,
+                message_id=entries[0].message.message_id,
+                turn_id=turn_id,
+                reason=reason,
+                attempt=attempt,
+                delay=0.0,
+                turn_over=True,
+                spent=None if verdict.result is None else verdict.result.spent,
+            )
+        )
         self.services.record("turn.retried", channel=self.channel, reason=reason, attempt=attempt)
 
     async def _uncount(self, entries: list[Entry]) -> None:

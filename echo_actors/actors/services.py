@@ -47,6 +47,7 @@ class Services:
         launch: How the CLI runs in a channel without options of its own, for people who are trusted.
         launches: The same by level of trust; filled as it is asked for.
         permissions: Answers permission questions; None leaves that to subscribers.
+        audit_sync: With the setting of that name, has what was recorded on the disk, or gives up after a while.
     """
 
     settings: Settings
@@ -63,3 +64,4 @@ class Services:
     new_id: Callable[[], str]
     permissions: PermissionCallback | None = None
     launches: dict[Trust, Launch] = attrs.field(factory=dict)
+    audit_sync: Callable[[], Awaitable[None]] | None = None

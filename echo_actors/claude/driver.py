@@ -196,6 +196,18 @@ class Processes:
     memory: int = 0
 
 
+@attrs.frozen
+class ProcessStatus:
+    """A channel's process.
+
+    Attributes:
+        memory: The private bytes that it and its tools had when they were last measured; 0 before.
+    """
+
+    pid: int
+    memory: int
+
+
 class Driver(Protocol):
     """Runs turns, one at a time per channel."""
 
@@ -218,6 +230,12 @@ class Driver(Protocol):
 
     def processes(self) -> Processes:
         """What runs at this moment, for an operator."""
+
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process, for an operator; None when it has none, or the driver has no processes."""
+
+    def problem(self) -> str:
+        """Why no turn could run now, of any channel; empty when turns can. May be called in any thread."""
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run one turn to its end.

@@ -19,6 +19,7 @@ from echo_actors.claude.driver import (
     Launch,
     Phase,
     Processes,
+    ProcessStatus,
     SessionLost,
     SessionRequest,
     Silence,
@@ -233,6 +234,14 @@ class Residency:
     def processes(self) -> Processes:
         """What runs at this moment; see ``Driver``."""
         return attrs.evolve(self.roster.processes(), memory=self.memory.total)
+
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process; see ``Driver``."""
+        return self.roster.process(channel)
+
+    def problem(self) -> str:
+        """Whether the CLI is still there; see ``Driver``."""
+        return self.spawner.problem()
 
     @property
     def residents(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Launch, Processes
+from echo_actors.claude.driver import Launch, Processes, ProcessStatus
 from echo_actors.claude.meter import Meter
 from echo_actors.claude.process import CLIProcess
 from echo_actors.claude.process_tree import Identity
@@ -70,6 +70,13 @@ class Roster:
             starting=sum(not each.up and each.failure is None for each in self.everyone()),
             ending=sum(map(len, self._ending.values())),
         )
+
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process, if it has one."""
+        resident = self._residents.get(channel)
+        if resident is None or resident.process is None:
+            return None
+        return ProcessStatus(resident.process.pid, resident.memory)
 
     def watched(self) -> Iterator[tuple[Identity, Callable[[], None]]]:
         """The processes of running turns, and who is told when one shows life."""

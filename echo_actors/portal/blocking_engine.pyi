@@ -4,6 +4,8 @@ import uuid
 from contextlib import AbstractContextManager
 from typing import Unpack
 
+from echo_actors.engine.channels import ChannelStatus
+from echo_actors.engine.health import Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.status import EngineStatus
@@ -17,6 +19,7 @@ from echo_actors.portal.iteration import BlockingEvents
 from echo_actors.settings.options import ChannelOptions, OptionChanges
 from echo_actors.settings.settings import Settings
 from echo_actors.state.records import SessionSnapshot
+from echo_actors.telemetry.metric import Metric
 
 class _Stream(BlockingEvents[Event]):
     @property
@@ -89,6 +92,20 @@ class BlockingEngine(Blocking):
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
         """
 
+    def channels(self, *, after: str = "", limit: int | None = 1000) -> tuple[ChannelStatus, ...]:
+        """What the live channels are doing at this moment, in the order of their names.
+
+        Those that are known and not live, as they have been idle for the setting ``passivate_after``, are in
+        ``sessions``.
+
+        Args:
+            after: The name before the first one: that of the last channel on the page before.
+            limit: The most channels; None for all of them.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
+        """
+
     def clear(self, channel: str) -> bool:
         """Forget the channel's conversation once its running turn has ended; False when there is none.
 
@@ -142,6 +159,9 @@ class BlockingEngine(Blocking):
             EngineClosed: The engine is draining.
         """
 
+    def health(self) -> Health:
+        """Whether the engine is alive, and whether it is ready for messages. May be called in any thread."""
+
     def history(self, channel: str, *, limit: int | None = 100, before: str | None = None) -> History:
         """What was said in the channel's conversation, newest last; empty when it has none.
 
@@ -161,6 +181,9 @@ class BlockingEngine(Blocking):
 
     def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
         """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the engine measures: of its status, and with the setting ``telemetry`` of messages, turns and tools."""
 
     def options(self, channel: str) -> ChannelOptions:
         """The channel's own options, as set by ``configure``; what is None is as in the settings."""
