@@ -399,6 +399,17 @@ def test_a_retry_of_the_api_is_announced() -> None:
     assert "529" in event.reason
 
 
+def test_a_turn_that_the_cli_began_by_itself_is_known_as_one() -> None:
+    """From its init to its result; one of ours is none, also when its message comes first."""
+    made, seen = machine(), []
+    for frame in ({"type": "system", "subtype": "init"}, {"type": "result", "subtype": "success"}):
+        feed(made, frame)
+        seen.append(made.own_turn)
+    made.sent("u")
+    feed(made, {"type": "system", "subtype": "init"})
+    assert [*seen, made.own_turn] == [True, False, False]
+
+
 def test_background_tasks_are_counted() -> None:
     """Its process must not hibernate meanwhile."""
     made = machine()
