@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import JSON, new_id
+from support import JSON
 
 from echo_actors import (
     AnsweredBy,
@@ -28,7 +28,7 @@ from echo_actors.claude.turn import LIFECYCLE, Output, TurnMachine
 from echo_actors.claude.wire import BadLine, encode
 from echo_actors.models import Block
 
-A, B, STRANGER = new_id(), new_id(), new_id()
+A, B, STRANGER = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 
 
 def machine(*sent: str, modern: bool = True) -> TurnMachine:
