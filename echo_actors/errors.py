@@ -76,8 +76,12 @@ class CLINotFound(EchoActorsError, FileNotFoundError):
 
 
 def _end_of(text: str, length: int = 500) -> str:
-    """The last of a text, without the part of a word that it would begin with: half a secret is not known as one."""
-    return text if len(text) <= length else re.sub(r"^[\w+/=.~%-]+", "", text[-length:]).lstrip()
+    """The last of a text, without the part of a word that it would begin with: half a secret is not known as one.
+
+    What is one long word is no secret, and better than nothing.
+    """
+    end = text[-length:]
+    return end if len(text) <= length else re.sub(r"^[\w+/=.~%-]+", "", end).lstrip() or end
 
 
 @attrs.define(slots=False, eq=False)

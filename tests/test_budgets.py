@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 from engine_program import killed
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import audit_records, memory_services, new_id, opened, plain_settings, scripted_engine, scripted_settings
 
@@ -559,7 +559,6 @@ TURNS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(TURNS)
 def test_the_ledger_is_the_sum_of_what_turns_cost(turns: list[tuple[str, float, str | None, BusyPolicy, str]]) -> None:
     """Each turn once, however many messages it answered; by channel, by day and in all; over restarts."""

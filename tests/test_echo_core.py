@@ -406,12 +406,26 @@ def test_the_allowed_tools_are_those_of_the_config(place: Bot, config: str | Non
     assert place.core._keeper.settings().allowed_tools == tools
 
 
-@pytest.mark.parametrize("config", ["{", '{"allowed_tools": ["Read", 3]}', "\ud800"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *("{", '{"allowed_tools": ["Read", 3]}', "\ud800", "[" * 100_000),
+        *('{"allowed_tools": ["Read"], "allowed_tools": ["Bash"]}', '{"allowed_tools": NaN}'),
+        '{"allowed_tools": ["Read\\ud800"]}',
+    ],
+)
 def test_a_config_that_cannot_be_read_allows_nothing(place: Bot, config: str) -> None:
     """The built-in list may allow more than was meant."""
     (place.root / "config.json").write_text(config, errors="surrogatepass")
     with pytest.raises(SettingsError, match=r"config\.json"):
         place.core.send_message("c", "hello")
+
+
+def test_a_config_that_is_no_file_is_not_waited_for(place: Bot) -> None:
+    """A pipe that nobody writes into, say."""
+    os.mkfifo(place.root / "config.json")
+    with pytest.raises(SettingsError, match="no regular file"):
+        place.core.list_sessions()
 
 
 def test_settings_come_from_configure_then_the_environment_then_the_place(

@@ -279,8 +279,9 @@ async def test_a_full_disk_under_the_audit_log_is_told_at_once_and_counted_later
             full = False
             await until(lambda: engine.status().audit_problem is None)
             await engine.ask(CHANNEL, "after")
-    (lost,) = audit_records(settings, "audit.lost")
+    gaps = audit_records(settings, "audit.lost")
     verdict = verify([settings.audit_file])
     assert verdict.ok
-    assert verdict.lost == lost["records"] > 0
+    # More may be lost while what had waited is written, which makes a second gap.
+    assert verdict.lost == sum(gap["records"] for gap in gaps) > 0
     assert len(audit_records(settings, "turn.ended")) < 22

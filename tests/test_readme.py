@@ -46,7 +46,7 @@ async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
     tmp_path: Path, cli: Path, model: ModelServer
 ) -> None:
     """The answer, and events."""
-    reader = Reader(tmp_path, {"PYTHONASYNCIODEBUG": "1", **towards(model.url, cli)})
+    reader = Reader(tmp_path, towards(model.url, cli))
     printed = (await reader.runs_program(programs()[2])).splitlines()
     assert printed[:2] == ["echo: Hello!", "Accepted"]
     assert printed[-1] == "TurnEnded"

@@ -183,6 +183,7 @@ class TurnRunner:
         undone: list[Entry] = []
         if verdict.kind is None:
             undone, ended = batch.take_all(), []
+            await self.endings.save(self.claim(), verdict)
         elif result is not None:
             undone, ended = batch.take(result.returned), batch.take(result.uuids)
         else:

@@ -123,6 +123,9 @@ class TurnListener(Protocol):
     def on_event(self, event: Event) -> None:
         """The turn made an event, not yet stamped with time and cursor."""
 
+    def on_last_word(self, result: TurnResult) -> None:
+        """The turn was cancelled, and the CLI had a result all the same: what it cost, perhaps an answer."""
+
 
 class Silence:
     """The listener of a process that is got ready while no turn runs."""
@@ -138,6 +141,9 @@ class Silence:
 
     def on_event(self, event: Event) -> None:
         """Nobody listens."""
+
+    def on_last_word(self, result: TurnResult) -> None:
+        """It has no turn."""
 
 
 @attrs.frozen(kw_only=True)

@@ -10,10 +10,12 @@ from echo_actors.errors import SettingsError
 _SETTINGS: Final = {
     "--add-dir": "add_dirs",
     "--agents": "agents",
+    "--allow-dangerously-skip-permissions": "permission_mode",
     "--allowed-tools": "allowed_tools",
     "--allowedTools": "allowed_tools",
     "--append-system-prompt": "append_system_prompt",
     "--append-system-prompt-file": "append_system_prompt",
+    # Whatever the mode of a level of trust, with this there are no permissions.
     "--dangerously-skip-permissions": "permission_mode",
     "--disallowed-tools": "disallowed_tools",
     "--disallowedTools": "disallowed_tools",
