@@ -136,13 +136,8 @@ class ControlError(_Reasoned, EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class EngineNotRunning(EchoActorsError, ConnectionError):
+class EngineNotRunning(_Reasoned, EchoActorsError, ConnectionError):
     """No engine listens in the state directory. Not raised for one that closes meanwhile: that is ``EngineClosed``."""
-
-    state_dir: str
-
-    def __str__(self) -> str:
-        return f"no engine is running on {self.state_dir}, or it has the setting control_socket off"
 
 
 @attrs.define(slots=False, eq=False)

@@ -33,7 +33,7 @@ EXAMPLES = [
     errors.InvalidAnswer("no answer"),
     errors.MailboxFull("c", 7, 5),
     errors.ControlError("a line is no JSON"),
-    errors.EngineNotRunning("/state"),
+    errors.EngineNotRunning("no engine is running"),
     errors.EngineClosed(),
     errors.StoreError("the disk is gone"),
     errors.StoreLocked("in use by 42", 42),

@@ -183,7 +183,7 @@ async def _connected(directory: Path, values: Values) -> tuple[Lines, Hello]:
             functools.partial(connect_to, directory, _ANSWERS_WITHIN), abandon_on_cancel=True
         )
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-        raise EngineNotRunning(str(directory)) from None
+        raise _not_running(directory) from None
     except TimeoutError:
         raise ControlError(f"the engine on {directory} takes no connection within {_ANSWERS_WITHIN:.0f} s") from None
     except OSError as problem:
@@ -193,13 +193,17 @@ async def _connected(directory: Path, values: Values) -> tuple[Lines, Hello]:
         return lines, await _hello(lines, values)
     except EngineClosed:
         lines.close()
-        raise EngineNotRunning(str(directory)) from None
+        raise _not_running(directory) from None
     except trio.TooSlowError:
         lines.close()
         raise ControlError(f"the engine on {directory} does not answer") from None
     except BaseException:
         lines.close()
         raise
+
+
+def _not_running(directory: Path) -> EngineNotRunning:
+    return EngineNotRunning(f"no engine is running on {directory}, or it has the setting control_socket off")
 
 
 async def _hello(lines: Lines, values: Values) -> Hello:
