@@ -30,15 +30,22 @@ class ActiveFileError(EchoActorsError, RuntimeError):
 
 @attrs.define(slots=False, eq=False)
 class SettingsError(EchoActorsError, ValueError):
-    """A setting is unknown or its value cannot be used. Raised before anything is started."""
+    """A setting is unknown or its value cannot be used. Raised before anything is started.
+
+    ``within`` has the tables that ``name`` is in; of one in the settings file, ``file`` and ``line`` say where it is.
+    """
 
     reason: str
     name: str = ""
     nearest: str = ""
+    within: tuple[str, ...] = ()
+    file: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
-        return f"{self.reason}{hint}"
+        return f"{place}{self.reason}{hint}"
 
 
 @attrs.define(slots=False, eq=False)

@@ -7,7 +7,7 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,8 +45,10 @@ def _maybe(make: Make, value: Any) -> Any:
     return None if value is None else make(value)
 
 
-def _table(make_name: Make, make: Make, value: Any) -> dict[Any, Any]:
-    return {make_name(_exactly(str)(name)): _within(name, make, each) for name, each in _exactly(dict)(value).items()}
+def _table(make_name: Make, what: str, make: Make, value: Any) -> dict[Any, Any]:
+    return {
+        make_name(_exactly(str)(name)): _made(name, what, make, each) for name, each in _exactly(dict)(value).items()
+    }
 
 
 def _member(kind: type[enum.Enum], name: str) -> Any:
@@ -61,12 +63,19 @@ def _record(kind: type, value: Any) -> Any:
     return value if isinstance(value, kind) else kind(**checked_names(kind, _exactly(dict)(value)))
 
 
-def _within(place: str, make: Make, value: Any) -> Any:
-    """Make a value, and let an error say where it was found."""
+def _made(name: str, what: str, make: Make, value: Any) -> Any:
+    """Make the value of this name; an error says where it was found."""
     try:
         return make(value)
     except SettingsError as problem:
-        raise SettingsError(f"{place}: {problem.reason}", problem.name, problem.nearest) from None
+        raise _inside(name, name, problem) from None
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} must be {what}, not {value!r}.", name) from None
+
+
+def _inside(shown: str, name: str, problem: SettingsError) -> SettingsError:
+    reason = f"{shown}: {problem.reason}"
+    return SettingsError(reason, problem.name, problem.nearest, within=(name, *problem.within))
 
 
 _PLAIN: Final[dict[Any, tuple[str, Make]]] = {
@@ -76,7 +85,7 @@ _PLAIN: Final[dict[Any, tuple[str, Make]]] = {
     float: ("a number", lambda value: float(_exactly(int, float)(value))),
     Path: ("a path", lambda value: Path(_exactly(str, Path)(value))),
     tuple[str, ...]: ("a list of texts (in a variable: JSON)", _texts),
-    dict[str, str]: ("a table of texts (in a variable: JSON)", partial(_table, _exactly(str), _exactly(str))),
+    dict[str, str]: ("a table of texts (in a variable: JSON)", partial(_table, _exactly(str), "text", _exactly(str))),
     dict[str, Any]: ("a table (in a variable: JSON)", _json),
 }
 
@@ -92,7 +101,7 @@ def _form(kind: Any) -> tuple[str, Make]:
         names, values = typing.get_args(kind)
         what, make = _form(values)
         make_name = partial(_member, names) if issubclass(names, enum.Enum) else _exactly(str)
-        return f"a table of which each value is {what} (in a variable: JSON)", partial(_table, make_name, make)
+        return f"a table of which each value is {what} (in a variable: JSON)", partial(_table, make_name, what, make)
     if issubclass(kind, enum.Enum):
         return ", ".join(each.value for each in kind) + " (one of them)", kind
     return "a table", partial(_record, kind)
@@ -116,12 +125,7 @@ _WORDS: Final = {
 
 def _coerce(value: Any, field: attrs.Attribute[Any]) -> Any:
     what, make = _form(field.type)
-    try:
-        return _within(field.name, make, value)
-    except SettingsError:
-        raise
-    except (TypeError, ValueError):
-        raise SettingsError(f"{field.name} must be {what}, not {value!r}.", field.name) from None
+    return _made(field.name, what, make, value)
 
 
 def _check(_owner: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -152,7 +156,8 @@ def setting(default: Any, doc: str, check: Check | None = None, **metadata: Any)
         doc: What it means.
         check: What its type alone does not say.
         **metadata: ``unit="s"`` for a duration, which is positive, with ``finite=True`` never endless; ``least`` for
-            a whole number, 1 by default.
+            a whole number, 1 by default; ``shown`` for what documents say of a default that differs between machines
+            or is another program's.
     """
     return attrs.field(
         default=default,
@@ -160,6 +165,17 @@ def setting(default: Any, doc: str, check: Check | None = None, **metadata: Any)
         validator=_check,
         metadata={"doc": doc, "check": check, **metadata},
     )
+
+
+def from_file(field: attrs.Attribute[Any], value: Any) -> Any:
+    """Make and check the value of a setting that a file has.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
+    made = _coerce(value, field)
+    _check(None, field, made)
+    return made
 
 
 def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
@@ -178,11 +194,22 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
             value = _WORDS[text.lower()]
         else:
             value = {int: int, float: float}.get(kind, str)(text)
-        return _within(shown, make, value)
-    except SettingsError:
-        raise
+        return make(value)
+    except SettingsError as problem:
+        raise _inside(shown, field.name, problem) from None
     except (TypeError, ValueError, KeyError) as problem:
         raise SettingsError(f"{shown} must be {what}, not {text!r}.", field.name) from problem
+
+
+def field_of(name: str, fields: Mapping[str, attrs.Attribute[Any]]) -> attrs.Attribute[Any]:
+    """Give the setting of this name.
+
+    Raises:
+        SettingsError: There is none; the error has the nearest that there is.
+    """
+    if name not in fields:
+        raise SettingsError(f"There is no setting {name}.", name, nearest(name, fields))
+    return fields[name]
 
 
 def checked_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +225,6 @@ def checked_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most like this one, or nothing."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
