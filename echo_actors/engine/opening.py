@@ -68,7 +68,7 @@ async def open_engine(
             on. Cancelled when the question is over; one that raises denies.
 
     Raises:
-        SettingsError: A setting in the environment is unknown or cannot be used.
+        SettingsError: A setting in the environment or in the settings file is unknown or cannot be used.
         CLINotFound: There is no usable CLI.
         PersonalityError: The persona cannot be read.
         StoreLocked: Another engine owns the state directory.
