@@ -12,7 +12,7 @@ import attrs
 import orjson
 from rich.text import Text
 
-from echo_actors.commands.masked import masked
+from echo_actors.commands.masked import HIDDEN, masked
 from echo_actors.commands.terminal import console, visible
 from echo_actors.settings import Settings
 from echo_actors.settings.sources import DEFAULT, Gathered
@@ -68,7 +68,9 @@ def show_values(values: Iterable[SettingValue], indent: str = "") -> None:
 
 
 def as_text(value: Any) -> str:
-    """A value for people: texts as they are, tables and lists as JSON."""
+    """A value for people: texts as they are, tables and lists as JSON; of a table that is hidden, the names."""
     if value is None:
         return "none"
+    if isinstance(value, dict) and value and all(each == HIDDEN for each in value.values()):
+        return ", ".join(sorted(value))
     return value if isinstance(value, str) else orjson.dumps(value).decode()

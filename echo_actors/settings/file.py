@@ -91,14 +91,17 @@ def _content(path: Path, *, named: bool) -> bytes | None:
     try:
         # Without O_NONBLOCK, a pipe in its place would hold everything up.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
                 raise _unusable(path, "It is no file.")
             if not named:
                 _check_owner(path, about)
                 _check_owner(path, path.lstat())
-            content = file.read(MAX_BYTES + 1)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(MAX_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError) as problem:
         if not named:
             return None

@@ -1,0 +1,164 @@
+"""The command that shows settings, and every command with a settings file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import orjson
+import pytest
+from commands_program import Program
+
+from echo_actors.commands.masked import masked
+from echo_actors.settings import Settings
+from echo_actors.settings.example import example
+from echo_actors.settings.reference import markdown
+
+FILE = """\
+model = "haiku"
+max_turns = 3
+idle_timeout = inf
+
+[channels."discord:42"]
+mailbox_size = 3
+
+[channels."discord:42".mcp_servers.wiki]
+command = "wiki"
+args = ["--api-key=sekrit-1"]
+env = { WIKI = "sekrit-2" }
+
+[environment]
+PLAIN = "sekrit-3"
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """The command in a place of its own, with a settings file beside the state directory."""
+    (tmp_path / "echo_actors.toml").write_text(FILE, encoding="utf-8")
+    return Program(tmp_path)
+
+
+async def test_every_value_is_shown_with_its_source(program: Program) -> None:
+    """The default, the file and the line, the variable, the option."""
+    finished = await program.run("settings", "--json", "--model", "opus", ECHO_ACTORS_TURN_SLOTS="3")
+    assert (finished.code, finished.err) == (0, "")
+    shown = {each["name"]: (each["value"], each["source"]) for each in orjson.loads(finished.out)}
+    assert list(shown) == [field.name for field in Settings.__attrs_attrs__]
+    file = program.root / "echo_actors.toml"
+    assert shown["model"] == ("opus", "option")
+    assert shown["max_turns"] == (3, f"{file}:2")
+    assert shown["idle_timeout"] == ("inf", f"{file}:3")
+    assert shown["turn_slots"] == (3, "ECHO_ACTORS_TURN_SLOTS")
+    assert shown["mailbox_size"] == (100, "default")
+    assert shown["channels"][0]["discord:42"]["mailbox_size"] == 3
+
+
+async def test_people_see_a_line_for_each(program: Program) -> None:
+    """One that is not set has no value."""
+    lines = (await program.run("settings")).out.splitlines()
+    assert f"model = haiku  ({program.root}/echo_actors.toml:1)" in lines
+    assert "claude_bin = none  (default)" in lines
+    assert len(lines) == len(Settings.__attrs_attrs__)
+
+
+@pytest.mark.parametrize("command", ["settings", "doctor"])
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+async def test_no_secret_is_shown(program: Program, command: str, form: tuple[str, ...]) -> None:
+    """Wherever in the settings it is; that there is one is no secret."""
+    finished = await program.run(command, *form, ECHO_ACTORS_ENVIRONMENT='{"PLAIN": "sekrit-4", "X_TEST": "1"}')
+    assert finished.code == 0
+    assert "sekrit" not in finished.out + finished.err
+    assert "PLAIN" in finished.out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("environment", {"A": "x"}, {"A": "***"}),
+        ("mcp_servers", {"s": {"url": "u", "headers": {"A": "x"}}}, {"s": {"url": "u", "headers": {"A": "***"}}}),
+        ("cli_settings", {"x": "x", "api_key": "x"}, {"x": "x", "api_key": "***"}),
+        ("cli_settings", {"githubToken": "x", "KEYBOARD": "x"}, {"githubToken": "***", "KEYBOARD": "x"}),
+        ("cli_arguments", ["--x", "sk-ant-" + "a" * 20], ["--x", "***"]),
+        ("hooks", [{"command": "curl -H 'Authorization: Bearer abcdefgh12'"}], None),
+        ("append_system_prompt", "at postgres://me:pass@host/x", "at postgres://***@host/x"),
+        ("private_network", "10.0.", "10.0."),
+        ("max_turns", 3, 3),
+        ("allowed_tools", ["Bash(git push *)"], ["Bash(git push *)"]),
+    ],
+)
+def test_what_may_be_a_secret_is_hidden(name: str, value: object, shown: object) -> None:
+    """By the table that it is in, by its name, or by its form."""
+    expected = [{"command": "curl -H 'Authorization: Bearer ***'"}] if shown is None else shown
+    assert masked(name, value) == expected
+
+
+def test_no_default_is_taken_for_a_secret() -> None:
+    """People must see what is in force."""
+    for field in Settings.__attrs_attrs__:
+        default = getattr(Settings(), field.name)
+        value = list(default) if isinstance(default, tuple) else default
+        assert masked(field.name, value) == value
+
+
+async def test_an_example_and_the_reference_are_printed_whatever_is_set(program: Program) -> None:
+    """Also where the file in use is wrong: it is then that one is needed."""
+    (program.root / "echo_actors.toml").write_text("modle = 1", encoding="utf-8")
+    printed = await program.run("settings", "--example")
+    assert (printed.code, printed.out) == (0, example())
+    printed = await program.run("settings", "--markdown")
+    assert (printed.code, printed.out) == (0, markdown())
+
+
+async def test_two_forms_at_once_are_a_wrong_call(program: Program) -> None:
+    """There is one standard output."""
+    assert (await program.run("settings", "--json", "--example")).code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("settings",),
+        ("doctor",),
+        ("chat", "c"),
+        ("send", "c", "Hello!"),
+        ("sessions",),
+        ("history", "c"),
+        ("dead-letters", "list"),
+        ("prompt",),
+        ("export",),
+        ("import", "sessions.json"),
+        ("demo", "--cli", "scripted"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+async def test_no_command_goes_on_with_a_file_that_is_wrong(program: Program, arguments: tuple[str, ...]) -> None:
+    """Exit code 2, the line, the nearest name, and nothing is started or made."""
+    (program.root / "other.toml").write_text("\nmodle = 1", encoding="utf-8")
+    finished = await program.run(*arguments, "--settings", "other.toml")
+    assert finished.code == 2
+    said = finished.out if arguments == ("doctor",) else finished.err
+    assert "other.toml:2: There is no setting modle. Did you mean 'model'?" in said
+    assert not program.state.exists()
+    assert program.asked() == []
+
+
+async def test_a_message_runs_under_the_settings_of_the_file(program: Program) -> None:
+    """The channel's model is the file's."""
+    assert (await program.run("send", "c", "Hello!")).out == "echo: Hello!\n"
+    (session,) = orjson.loads((await program.run("sessions", "--json")).out)
+    assert session["model"] == "haiku"
+
+
+async def test_the_doctor_says_which_file_is_in_use(program: Program) -> None:
+    """Or where there would be one, or that none is read."""
+    file = program.root / "echo_actors.toml"
+    assert f"settings     {file}, 5 settings" in (await program.run("doctor")).out
+    assert "no file is read" in (await program.run("doctor", ECHO_ACTORS_SETTINGS_FILE="")).out
+    file.unlink()
+    assert f"no file; there would be one at {file}" in (await program.run("doctor")).out
+
+
+def test_the_file_of_these_tests_is_as_it_says() -> None:
+    """A wrong one would prove little."""
+    assert len(tomllib.loads(FILE)) == 5
