@@ -32,7 +32,7 @@ def key_lines(text: str) -> dict[Key, int]:
     """
     lines: dict[Key, int] = {}
     table: Key = ()
-    for line, statement in _statements(text.replace("\r\n", "\n")):
+    for line, statement in _statements(text):
         content = tomllib.loads(statement)
         if statement.lstrip().startswith("["):
             # A header says nothing but the table's name.
