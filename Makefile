@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Most tests wait for processes and clocks most of the time, so more of them run at once than there are cores.
+JOBS ?= 3
+
 .PHONY: demo test check bench clean
 
 demo: $(READY)
 	$(BIN)/echo-actors demo
 
 test: $(READY)
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal --cov
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -15,12 +15,11 @@ import trio
 
 from bench.crash_child import Planned, read_notes
 from echo_actors import Settings
-from echo_actors.audit import Head, Verdict, verify
+from echo_actors.audit import Head, Verdict, log_files, verify
 from echo_actors.claude.process_tree import marked
 from echo_actors.claude.transcript import Transcript
-from echo_actors.engine.opening import AUDIT_HEAD
 from echo_actors.models import OutcomeKind
-from echo_actors.state.records import SessionSnapshot, StoredMessage
+from echo_actors.state.records import AUDIT_HEAD, SessionSnapshot, StoredMessage
 from echo_actors.state.sqlite import open_sqlite_store
 
 
@@ -174,7 +173,7 @@ async def gather(settings: Settings, plan: Sequence[Planned], notes: Path, asked
         stored={key: each for key, each in stored.items() if each is not None},
         snapshots={channel: each for channel, each in snapshots.items() if each is not None},
         asked=asked,
-        audit=await trio.to_thread.run_sync(lambda: verify([settings.audit_file], known_head=known)),
+        audit=await trio.to_thread.run_sync(lambda: verify(log_files(settings.audit_file), known_head=known)),
         left=[" ".join(psutil.Process(each.pid).cmdline()) for each in left],
         set_aside=set_aside or next(iter(settings.state_dir.glob("*.damaged-*")), None),
     )

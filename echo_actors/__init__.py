@@ -3,6 +3,8 @@
 from echo_actors._version import __version__
 from echo_actors.actors.services import PermissionCallback
 from echo_actors.engine import Engine, open_engine
+from echo_actors.engine.channels import ChannelState, ChannelStatus
+from echo_actors.engine.health import Condition, Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
@@ -36,6 +38,7 @@ from echo_actors.errors import (
 )
 from echo_actors.events import (
     Accepted,
+    AuditChanged,
     BlockFinished,
     BudgetWarning,
     Event,
@@ -82,6 +85,7 @@ __all__ = [
     "ActiveFileError",
     "Allow",
     "AnsweredBy",
+    "AuditChanged",
     "Author",
     "Block",
     "BlockFinished",
@@ -95,8 +99,11 @@ __all__ = [
     "CLINotFound",
     "CallTimedOut",
     "ChannelOptions",
+    "ChannelState",
+    "ChannelStatus",
     "ChannelSuspended",
     "Clock",
+    "Condition",
     "ConversationExists",
     "Deny",
     "EchoActorsError",
@@ -106,6 +113,7 @@ __all__ = [
     "Event",
     "FullPolicy",
     "GateClosed",
+    "Health",
     "History",
     "HistoryEntry",
     "HistoryRole",

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from echo_actors.models import AnsweredBy, Author, Block, Budget, Outcome, Trust
+from echo_actors.models import AnsweredBy, Author, Block, Budget, Outcome, Spent, Trust
 
 _UNPUBLISHED = datetime.fromtimestamp(0, UTC)
 
@@ -52,9 +52,17 @@ class Accepted(Event):
 
 @attrs.frozen(kw_only=True)
 class TurnStarted(Event):
-    """The message was given to the CLI."""
+    """The message was given to the CLI.
+
+    Attributes:
+        attempt: How often it was, over all runs of the program.
+        model: That the channel's turns are run with.
+        session_id: The conversation that the turn is in.
+    """
 
     attempt: int
+    model: str = ""
+    session_id: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +149,7 @@ class PermissionAnswered(Event):
 
 @attrs.frozen(kw_only=True)
 class SessionChanged(Event):
-    """The channel's session, model or persona changed, and why."""
+    """The channel's session, options or persona changed, and why."""
 
     session_id: str | None
     previous: str | None
@@ -150,11 +158,19 @@ class SessionChanged(Event):
 
 @attrs.frozen(kw_only=True)
 class Retrying(Event):
-    """Something failed and is tried again, by the CLI or by the engine."""
+    """Something failed and is tried again, by the CLI or by the engine.
+
+    Attributes:
+        delay: Seconds until then.
+        turn_over: Whether the turn has ended with this, and its messages wait for another one.
+        spent: What that turn took; None where it took nothing, or goes on.
+    """
 
     reason: str
     attempt: int
     delay: float
+    turn_over: bool = False
+    spent: Spent | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -180,9 +196,15 @@ class Lagged(Event):
 
 @attrs.frozen(kw_only=True)
 class TurnEnded(Event):
-    """The message's one end."""
+    """The message's one end.
+
+    Attributes:
+        spent: What its turn took, answered or not; None where it took nothing, or the end of another message that
+            shared the turn says so. Over all events, each turn's is therefore told once.
+    """
 
     outcome: Outcome
+    spent: Spent | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -191,3 +213,16 @@ class UnknownFrame(Event):
 
     kind: str
     data: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class AuditChanged(Event):
+    """The audit log cannot be written, or can again, or records of it are lost; of no channel (its name is empty).
+
+    Attributes:
+        problem: What is wrong now; None when nothing is.
+        lost: How many records this run has lost so far.
+    """
+
+    problem: str | None
+    lost: int

@@ -1,7 +1,6 @@
 """Several channels at once, a log of everything, and a message that is sent twice and answered once.
 
-Runs on the scripted CLI, so it needs no account: ``python examples/many_channels.py``. Leave out ``claude_bin`` and
-``environment`` to talk to Claude.
+Runs on the scripted CLI, so it needs no account; with ``--claude`` it talks to Claude.
 """
 
 # ruff: noqa: INP001, T201 - an example is a script of its own that prints
@@ -9,13 +8,11 @@ Runs on the scripted CLI, so it needs no account: ``python examples/many_channel
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import trio
+from tryout import tryout_settings
 
-from echo_actors import Author, Engine, Settings, TurnEnded, open_engine
-from echo_actors.simulator.cli import write_scripted_cli
+from echo_actors import Author, Engine, TurnEnded, open_engine
 
 
 async def write_log(engine: Engine, task_status: trio.TaskStatus[None]) -> None:
@@ -46,21 +43,13 @@ async def deliver_twice(engine: Engine, channel: str) -> None:
 
 async def main() -> None:
     """Run it all side by side."""
-    with TemporaryDirectory() as name:
-        place = Path(name)
-        settings = Settings(
-            state_dir=place / "state",
-            working_dir=place,
-            claude_bin=write_scripted_cli(place),
-            environment={"HOME": name},
-        )
-        async with open_engine(settings) as engine, trio.open_nursery() as nursery:
-            await nursery.start(write_log, engine)
-            async with trio.open_nursery() as talking:
-                talking.start_soon(talk, engine, "discord:1", "Good morning.", "How are you?")
-                talking.start_soon(talk, engine, "slack:2", "Hello!")
-                talking.start_soon(deliver_twice, engine, "telegram:3")
-            nursery.cancel_scope.cancel()
+    async with open_engine(tryout_settings()) as engine, trio.open_nursery() as nursery:
+        await nursery.start(write_log, engine)
+        async with trio.open_nursery() as talking:
+            talking.start_soon(talk, engine, "discord:1", "Good morning.", "How are you?")
+            talking.start_soon(talk, engine, "slack:2", "Hello!")
+            talking.start_soon(deliver_twice, engine, "telegram:3")
+        nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

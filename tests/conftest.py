@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import hypothesis
 import orjson
 import psutil
 import pytest
@@ -24,6 +25,10 @@ from echo_actors.claude.residency import Residency
 from echo_actors.events import Event
 from echo_actors.simulator.cli import write_scripted_cli
 from echo_actors.simulator.model import ModelServer, open_model_server
+
+# How long an example takes says more of the machine than of the code; speed is judged by the benchmarks.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 # A shell that runs the tests in the background lets them, and all that they start, ignore Ctrl-C; the programs under
 # test respect that, so the tests must not inherit it.

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 from support import Gate, audit_records, new_id, opened, plain_settings
 
-from echo_actors import InvalidMessage
+from echo_actors import Event, InvalidMessage, SessionChanged
 from echo_actors.testing.instant_driver import InstantDriver
+
+
+async def until_reason(events: AsyncIterator[Event], reason: str) -> AsyncIterator[SessionChanged]:
+    """The changes of the session up to the one for this reason."""
+    async for event in events:
+        if isinstance(event, SessionChanged):
+            yield event
+            if event.reason == reason:
+                return
 
 
 async def test_the_next_turn_runs_in_the_adopted_session(tmp_path: Path) -> None:
@@ -42,6 +52,20 @@ async def test_a_running_turn_ends_in_the_session_it_began_in(tmp_path: Path) ->
     assert before.reply is not None
     assert after.reply is not None
     assert before.reply.session_id != after.reply.session_id == session_id
+
+
+async def test_what_the_session_before_took_is_not_counted_for_the_adopted_one(tmp_path: Path) -> None:
+    """What was chosen for the channel stays; the change says what it was."""
+    session_id = new_id()
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine, engine.subscribe("c") as events:
+        before = await engine.ask("c", "hello")
+        await engine.set_model("c", "opus")
+        await engine.adopt("c", session_id)
+        stored = await engine.session("c")
+        changes = [event async for event in until_reason(events, "adopted")]
+    assert stored is not None
+    assert (stored.message_count, stored.total_cost_usd, stored.model) == (0, 0.0, "opus")
+    assert (changes[-1].previous, changes[-1].session_id) == (before.session_id, session_id)
 
 
 @pytest.mark.parametrize("session_id", ["", "../x", "x" * 36, "5F7C1E0A-7A9F-4F8E-9A43-1F7A5A6C0D11"])

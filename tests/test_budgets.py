@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 from engine_program import killed
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import audit_records, memory_services, new_id, opened, plain_settings, scripted_engine, scripted_settings
 
@@ -281,6 +281,18 @@ async def test_a_channel_s_option_goes_before_the_setting(tmp_path: Path) -> Non
             await engine.ask("rich", "hello")
 
 
+async def test_a_channel_with_a_budget_of_its_own_has_it_from_its_first_message_on(tmp_path: Path) -> None:
+    """Also after a restart, where nobody else may spend anything."""
+    settings = plain_settings(tmp_path, daily_budget_usd=0.0)
+    async with opened(settings, driver=InstantDriver()) as engine:
+        await engine.configure("rich", daily_budget_usd=1.0)
+        assert (await engine.ask("rich", "hello")).text == "echo: hello"
+    async with opened(settings, driver=InstantDriver()) as engine:
+        assert (await engine.ask("rich", "hello")).text == "echo: hello"
+        with pytest.raises(BudgetExceeded):
+            await engine.ask("poor", "hello")
+
+
 async def test_spending_is_told_with_and_without_limits(tmp_path: Path) -> None:
     """Per channel and overall; clearing a conversation refunds nothing."""
     async with opened(plain_settings(tmp_path), driver=InstantDriver(by_its_text)) as engine:
@@ -436,7 +448,7 @@ class Machine:
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(services, nursery, await services.store.last_sequence(), random.random)
             await supervisor.recover()
-            engine = Engine(services, supervisor, cast("Any", SimpleNamespace(problem=None)))
+            engine = Engine(services, supervisor, cast("Any", SimpleNamespace(problem=None, lost=0, unsynced=0)))
             await story(engine)
             await engine.drain()
             nursery.cancel_scope.cancel()
@@ -547,7 +559,6 @@ TURNS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(TURNS)
 def test_the_ledger_is_the_sum_of_what_turns_cost(turns: list[tuple[str, float, str | None, BusyPolicy, str]]) -> None:
     """Each turn once, however many messages it answered; by channel, by day and in all; over restarts."""

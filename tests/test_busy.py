@@ -146,7 +146,7 @@ async def test_what_the_cli_gives_back_is_asked_next_and_keeps_its_place(tmp_pat
         later = await engine.post("c", "later")
         driver.decide("c", Decision(left="return"))
         await engine.outcome(running.message_id)
-        await until(lambda: "c" in driver.running and driver.running["c"].request.content == "steered")
+        await until(lambda: "c" in driver.running and "steered" in driver.running["c"].begun.values())
         driver.decide("c", Decision())
         outcome = await engine.outcome(steered.message_id)
         await _running(driver, later.message_id)
@@ -165,7 +165,7 @@ async def test_a_steered_message_the_cli_had_not_begun_outlives_the_turns_death(
         await until(lambda: steered.message_id in driver.running["c"].waiting)
         driver.decide("c", died())
         assert (await engine.outcome(running.message_id)).kind is OutcomeKind.FAILED
-        await until(lambda: "c" in driver.running and driver.running["c"].request.content == "steered")
+        await until(lambda: "c" in driver.running and "steered" in driver.running["c"].begun.values())
         driver.decide("c", Decision())
         assert (await engine.outcome(steered.message_id)).kind is OutcomeKind.ANSWERED
 

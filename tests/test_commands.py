@@ -112,6 +112,16 @@ async def test_send_says_why_a_turn_failed(program: Program) -> None:
 
 
 @pytest.mark.real_cli
+async def test_send_asks_nobody_whether_a_tool_may_be_used(program: Program) -> None:
+    """Nobody would answer: a setting for another program must not let this one wait."""
+    finished = await program.run(
+        *("send", "c", "[[ask-permission]]"),
+        ECHO_ACTORS_PERMISSION_QUESTIONS="on",
+        ECHO_ACTORS_PERMISSION_TIMEOUT="inf",
+    )
+    assert finished.code == Exit.DONE
+
+
 async def test_send_works_with_the_real_cli(program: Program, cli: Path) -> None:
     """The whole way, with the model on loopback, and nothing in the user's home before."""
     async with open_model_server() as model:

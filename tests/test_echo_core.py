@@ -16,7 +16,7 @@ from echo_core_bot import PERSONA, Bot, at_once, bot, heard, until
 
 from echo_actors import echo_core
 from echo_actors.echo_core.core import EchoCore
-from echo_actors.errors import CLINotFound, EngineClosed, SettingsError, StoreLocked
+from echo_actors.errors import BudgetExceeded, CLINotFound, EngineClosed, SettingsError, StoreLocked, TurnOverBudget
 from echo_actors.settings.tools import DEFAULT_TOOLS
 
 
@@ -265,6 +265,19 @@ def test_a_clock_of_the_engines_is_a_timeout_too(place: Bot) -> None:
         place.core.send_message("c", "[[no-result]]")
 
 
+def test_a_budget_that_is_used_up_is_a_runtime_error_that_says_which(place: Bot) -> None:
+    """For the message that finds it so and for the next one, which is refused at once; also after a restart."""
+    place.configure(daily_budget_usd=1e-9)
+    send = place.core.send_message
+    assert send("c", "hello") == "echo: hello"
+    place.core.close()
+    for kind in (TurnOverBudget, BudgetExceeded):
+        with pytest.raises(RuntimeError, match="daily_budget_usd") as caught:
+            send("c", "hello")
+        assert type(caught.value) is kind
+        assert isinstance(caught.value, BudgetExceeded)
+
+
 def test_a_suspended_channel_can_begin_anew(place: Bot) -> None:
     """The old functions have none to lift a suspension, so the one that begins a session does."""
     place.core.start_session("c", "hello")
@@ -394,12 +407,26 @@ def test_the_allowed_tools_are_those_of_the_config(place: Bot, config: str | Non
     assert place.core._keeper.settings().allowed_tools == tools
 
 
-@pytest.mark.parametrize("config", ["{", '{"allowed_tools": ["Read", 3]}', "\ud800"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        *("{", '{"allowed_tools": ["Read", 3]}', "\ud800", "[" * 100_000),
+        *('{"allowed_tools": ["Read"], "allowed_tools": ["Bash"]}', '{"allowed_tools": NaN}'),
+        '{"allowed_tools": ["Read\\ud800"]}',
+    ],
+)
 def test_a_config_that_cannot_be_read_allows_nothing(place: Bot, config: str) -> None:
     """The built-in list may allow more than was meant."""
     (place.root / "config.json").write_text(config, errors="surrogatepass")
     with pytest.raises(SettingsError, match=r"config\.json"):
         place.core.send_message("c", "hello")
+
+
+def test_a_config_that_is_no_file_is_not_waited_for(place: Bot) -> None:
+    """A pipe that nobody writes into, say."""
+    os.mkfifo(place.root / "config.json")
+    with pytest.raises(SettingsError, match="no regular file"):
+        place.core.list_sessions()
 
 
 def test_settings_come_from_configure_then_the_environment_then_the_place(

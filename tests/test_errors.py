@@ -69,6 +69,7 @@ OF_A_BUILTIN = {
     errors.NoConversation: LookupError,
     errors.ConversationExists: FileExistsError,
     errors.TranscriptMissing: FileNotFoundError,
+    errors.BudgetExceeded: RuntimeError,
     errors.ChannelSuspended: RuntimeError,
     errors.WrongLoop: RuntimeError,
 }

@@ -19,6 +19,7 @@ from echo_actors import (
     Engine,
     EngineClosed,
     InvalidMessage,
+    MailboxFull,
     NoConversation,
     SessionChanged,
     Settings,
@@ -74,6 +75,21 @@ async def test_a_fork_takes_over_what_was_chosen_and_nothing_that_was_spent(tmp_
     assert reply.cost_usd == pytest.approx(origin.total_cost_usd / 3)
     assert after.message_count == 1
     assert after.total_cost_usd == pytest.approx(reply.cost_usd)
+
+
+async def test_a_fork_has_the_size_of_mailbox_that_was_chosen_for_the_original(tmp_path: Path) -> None:
+    """At once, although its actor lives since before."""
+    gate = Gate()
+    async with opened(plain_settings(tmp_path), driver=InstantDriver(gate)) as engine:
+        await engine.ask("a", "one")
+        await engine.configure("a", mailbox_size=1)
+        await engine.fork("a", "b")
+        await engine.post("b", "hold")
+        await gate.entered()
+        await engine.post("b", "waits")
+        with pytest.raises(MailboxFull):
+            await engine.post("b", "one too many")
+        gate.open()
 
 
 async def test_a_fork_is_announced_and_recorded(tmp_path: Path) -> None:

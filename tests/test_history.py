@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from echo_actors import (
     open_engine,
 )
 from echo_actors.claude.driver import KeptSession
-from echo_actors.claude.entries import parsed
+from echo_actors.claude.entries import LONGEST_LINE, parsed
 from echo_actors.claude.history import read_history
 from echo_actors.claude.transcript import Transcript
 from echo_actors.events import BlockFinished
@@ -270,6 +272,24 @@ def test_damaged_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
     assert history.damaged == 4
 
 
+def test_a_line_without_an_end_takes_little_memory_and_is_damaged(tmp_path: Path) -> None:
+    """As a file has one after a crash of the machine, or of somebody who wants to fill the memory."""
+    path = write(tmp_path, person("q1", None), answer("a1", "q1"))
+    with path.open("r+b") as file:
+        file.truncate(8 * LONGEST_LINE)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + json.dumps(person("q2", "a1")).encode() + b"\n")
+    tracemalloc.start()
+    try:
+        history = read_history(session(tmp_path), {"HOME": str(tmp_path)}, limit=None, before=None)
+        assert tracemalloc.get_traced_memory()[1] < 5 * LONGEST_LINE
+    finally:
+        tracemalloc.stop()
+    assert history is not None
+    assert shown(history) == ["u:q1", "a:a1", "u:q2"]
+    assert history.damaged == 1
+
+
 def test_a_circle_of_lines_ends(tmp_path: Path) -> None:
     """And a line that names one written later follows the one before it."""
     history = read(tmp_path, person("q1", "q3"), person("q2", "q2"), person("q3", "q1"), person("q1", "q3"))
@@ -402,6 +422,25 @@ async def test_a_transcript_that_is_gone_is_said(tmp_path: Path) -> None:
     assert caught.value.working_dir == str(settings.working_dir)
 
 
+@pytest.mark.parametrize("other", ["pipe", "device"])
+async def test_what_never_comes_to_its_end_is_no_transcript(tmp_path: Path, other: str) -> None:
+    """A tool of the CLI's could put it there; to wait for it would be to wait for ever."""
+    settings = scripted_settings(tmp_path)
+    async with scripted_engine(settings) as engine:
+        reply = await engine.ask("c", "one")
+        transcript = Transcript.of(reply.session_id, settings.working_dir, settings.environment)
+        transcript.path.unlink()
+        if other == "pipe":
+            os.mkfifo(transcript.path)
+        else:
+            transcript.path.symlink_to("/dev/zero")
+        with pytest.raises(CLIFailed, match="no regular file"):
+            await engine.history("c")
+        with pytest.raises(CLIFailed, match="no regular file"):
+            await engine.fork("c", "d")
+        assert transcript.reply_to("any") is None
+
+
 async def test_a_transcript_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     """With what the system says."""
     settings = scripted_settings(tmp_path)
@@ -410,7 +449,7 @@ async def test_a_transcript_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         path = Transcript.of(reply.session_id, settings.working_dir, settings.environment).path
         path.unlink()
         path.mkdir()
-        with pytest.raises(CLIFailed, match=r"cannot be read: .*directory"):
+        with pytest.raises(CLIFailed, match=r"cannot be read: .*no regular file"):
             await engine.history("c")
 
 

@@ -100,6 +100,7 @@ def test_the_rest_are_arguments(settings: dict[str, Any], asked: tuple[str, ...]
         ({"cli_arguments": ["--resume", "x"]}, "--resume is the engine's own", ""),
         ({"cli_arguments": ["--debug", "--output-format=json"]}, "--output-format is the engine's own", ""),
         ({"cli_arguments": ["--max-turns", "3"]}, "--max-turns is the setting max_turns", "max_turns"),
+        ({"cli_arguments": ["--dangerously-skip-permissions"]}, "is the setting permission_mode", "permission_mode"),
         ({"cli_arguments": ["--settings={}"]}, "--settings is the setting cli_settings", "cli_settings"),
         ({"cli_arguments": ["prompt"]}, "must begin with an option", ""),
     ],

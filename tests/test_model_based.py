@@ -18,7 +18,7 @@ from typing import Any, cast
 import attrs
 import trio
 import trio.testing
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from echo_actors import BusyPolicy, EchoActorsError, Engine, FullPolicy, Settings, Trust
@@ -128,7 +128,9 @@ class World:
             async with trio.open_nursery() as self.nursery:
                 services = self._services()
                 self.supervisor = Supervisor(services, self.nursery, await self.store.last_sequence(), lambda: 0.5)
-                self.engine = Engine(services, self.supervisor, cast("Any", SimpleNamespace(problem=None)))
+                self.engine = Engine(
+                    services, self.supervisor, cast("Any", SimpleNamespace(problem=None, lost=0, unsynced=0))
+                )
                 await self.supervisor.recover()
                 await commands()
                 self.nursery.cancel_scope.cancel()
@@ -411,7 +413,6 @@ def _steps(*kinds: st.SearchStrategy[Step]) -> st.SearchStrategy[list[Step]]:
 STEPS = _steps(*_CALM) | _steps(*_CALM, *_ENDS)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS, st.sampled_from(FullPolicy), st.integers(0, 3))
 def test_the_engine_keeps_its_promises_whatever_happens(steps: list[Step], policy: FullPolicy, lag: int) -> None:
     """Every accepted message has one end, in order, never asked after it and never too often; all is counted once."""

@@ -132,9 +132,15 @@ def test_a_snapshot_of_the_first_format_keeps_its_model_as_the_channels_choice()
 
 
 def test_options_survive_the_way_to_bytes_and_back() -> None:
-    """Paths, policies and numbers."""
+    """Paths, policies and numbers, also that of a clock which never runs out."""
     policies = {Trust.EXTERNAL: Policy(allowed_tools=(), model="haiku")}
-    options = ChannelOptions(working_dir=Path("/w"), policies=policies, total_timeout=3, monthly_budget_usd=0.5)
+    options = ChannelOptions(
+        working_dir=Path("/w"),
+        policies=policies,
+        total_timeout=3,
+        idle_timeout=math.inf,
+        monthly_budget_usd=0.5,
+    )
     snapshot = SessionSnapshot(
         channel="c", session_id=None, model="m", created_at=NOON, last_message_at=NOON, options=options
     )
@@ -164,6 +170,22 @@ async def test_options_hold_from_the_next_turn_on_and_outlive_clearing_and_the_e
     seen = [(each.launch.model, each.launch.permission_mode, each.launch.working_dir.name) for each in driver.requests]
     usual, own = ("sonnet", "default", Path.cwd().name), ("opus", "plan", "place")
     assert seen == [usual, own, usual, own, usual]
+
+
+async def test_a_working_directory_stays_where_it_was_when_it_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run of the program may have another one of its own."""
+    settings = plain_settings(tmp_path)
+    (tmp_path / "place").mkdir()
+    monkeypatch.chdir(tmp_path)
+    async with opened(settings, driver=InstantDriver()) as engine:
+        await engine.configure("c", working_dir="place")
+    driver = InstantDriver()
+    monkeypatch.chdir("/")
+    async with opened(settings, driver=driver) as engine:
+        await engine.ask("c", "one")
+    assert [each.launch.working_dir for each in driver.requests] == [tmp_path / "place"]
 
 
 async def test_a_change_waits_for_the_running_turn_and_is_announced_without_its_values(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from echo_actors import (
 from echo_actors.actors.questions import MOST_OPEN
 
 ASK = "[[ask-permission]]"
-Callback = Callable[[PermissionAsked], Awaitable[Any]]
+Callback = Callable[[PermissionAsked], Any]
 
 
 @asynccontextmanager
@@ -128,6 +128,13 @@ async def test_a_callback_allows_and_the_tool_runs(tmp_path: Path) -> None:
     assert "echo asked" not in str(record)
     (record,) = audit_records(settings, "permission.answered")
     assert (record["tool"], record["allowed"], record["by"]) == ("Bash", True, "callback")
+
+
+async def test_a_callback_need_not_be_async(tmp_path: Path) -> None:
+    """One that only looks something up has nothing to wait for."""
+    async with asking(scripted_settings(tmp_path), lambda question: Deny(message=f"no {question.tool}")) as engine:
+        events = await told(engine, ASK)
+    assert [event.text for event in only(events, ToolFinished)] == ["no Bash"]
 
 
 async def test_a_callback_changes_what_the_tool_gets(tmp_path: Path) -> None:

@@ -19,16 +19,23 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from portal_stub import STUB, stub
 from portal_support import CHANNEL, WITHIN, engine_threads, eventually, finish, in_engine
-from support import new_id, plain_settings
+from support import new_id, plain_settings, scripted_settings
 
 from echo_actors import (
+    Allow,
+    AnsweredBy,
     Engine,
     EngineClosed,
     InvalidMessage,
     Lagged,
     OutcomeKind,
+    PermissionAnswered,
+    PermissionAsked,
     SettingsError,
     StoreLocked,
     TurnEnded,
@@ -44,6 +51,7 @@ from echo_actors.portal import AsyncEngine, BlockingEngine, open_async_portal, o
 from echo_actors.portal.callbacks import in_worker, with_callbacks
 from echo_actors.portal.pipe import AHEAD
 from echo_actors.portal.shape import Kind, carried, kind_of, public
+from echo_actors.telemetry import Providers
 from echo_actors.testing.instant_driver import InstantDriver, echo
 from echo_actors.testing.puppet_driver import PuppetDriver
 
@@ -450,3 +458,58 @@ def test_a_plain_callback_runs_in_a_worker_thread_and_may_use_the_portal(tmp_pat
         engines.append(engine)
         assert engine.ask(CHANNEL, "Hello").text == "1 running"
     assert threads[0] is not threading.main_thread()
+
+
+def test_a_plain_callback_answers_permission_questions_and_may_use_the_portal(tmp_path: Path) -> None:
+    """In a worker thread; one that raises denies."""
+    answers: list[Allow | Exception] = [Allow(), RuntimeError("who knows")]
+
+    def decide(question: PermissionAsked) -> Allow:
+        asked.append((question.channel, engine.status().running_turns, threading.current_thread()))
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    asked: list[tuple[str, int, threading.Thread]] = []
+    seen: list[Event] = []
+    with open_portal(scripted_settings(tmp_path), permissions=decide) as engine:
+        for _ in range(2):
+            with engine.stream(CHANNEL, "[[ask-permission]]") as turn:
+                seen += [event for event in turn if isinstance(event, PermissionAnswered)]
+            assert turn.reply.text
+    assert [(channel, running) for channel, running, _ in asked] == [(CHANNEL, 1)] * 2
+    assert threading.main_thread() not in [thread for _, _, thread in asked]
+    assert [(event.allowed, event.by) for event in seen if isinstance(event, PermissionAnswered)] == [
+        (True, AnsweredBy.CALLBACK),
+        (False, AnsweredBy.CALLBACK),
+    ]
+
+
+# -- for those who watch
+
+
+def test_health_is_told_while_the_engines_loop_is_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is when it matters: a call that went through the loop would wait with it."""
+    monkeypatch.setattr("echo_actors.engine.health.WEDGED", 0.1)
+    goes_on = threading.Event()
+    with open_portal(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        assert engine.health().live
+        engine._thread.soon(goes_on.wait, 30)
+        eventually(lambda: not engine.health().live)
+        goes_on.set()
+        eventually(lambda: bool(engine.health().live))
+
+
+def test_a_callers_span_is_found_through_the_portal(tmp_path: Path) -> None:
+    """The message's span is below it."""
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with open_portal(plain_settings(tmp_path), driver=InstantDriver(), telemetry=Providers(tracer=provider)) as engine:
+        with provider.get_tracer("caller").start_as_current_span("request") as request:
+            engine.ask(CHANNEL, "hello")
+        engine.ask(CHANNEL, "again")
+    first, second = (span for span in exporter.get_finished_spans() if span.name == "message")
+    assert first.parent == request.get_span_context()
+    assert second.parent is None
+    provider.shutdown()

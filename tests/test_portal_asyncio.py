@@ -19,16 +19,22 @@ import pytest
 import trio
 from conftest import Host
 from portal_support import CHANNEL, WITHIN, engine_threads, finish, in_engine
-from support import left_running, new_id, plain_settings
+from support import left_running, new_id, plain_settings, scripted_settings
 
 from echo_actors import (
+    Allow,
+    AnsweredBy,
+    Deny,
     Engine,
     EngineClosed,
     InvalidMessage,
     Lagged,
     OutcomeKind,
+    PermissionAnswered,
+    PermissionAsked,
     StoreLocked,
     TextDelta,
+    ToolFinished,
     TurnEnded,
     TurnFailed,
     WrongLoop,
@@ -124,6 +130,18 @@ def test_many_tasks_ask_at_once(tmp_path: Path) -> None:
         async with portal(tmp_path) as engine, asyncio.TaskGroup() as group:
             asks = [group.create_task(engine.ask(f"discord:{number % 10}", str(number))) for number in range(100)]
         assert [each.result().text for each in asks] == [f"echo: {number}" for number in range(100)]
+
+    runs(main)
+
+
+def test_what_tasks_say_at_once_has_the_order_in_which_they_say_it(tmp_path: Path) -> None:
+    """As when a chat platform delivers several messages of a channel in one packet."""
+
+    async def main() -> None:
+        async with portal(tmp_path, mailbox_size=1000) as engine:
+            for _ in range(20):
+                receipts = await asyncio.gather(*(engine.post(CHANNEL, str(number)) for number in range(5)))
+                assert [each.sequence for each in receipts] == sorted(each.sequence for each in receipts)
 
     runs(main)
 
@@ -311,10 +329,10 @@ def test_a_call_can_be_cancelled_wherever_it_waits(
 
 
 def idle(engine: Any) -> bool:
-    """Whether nothing goes on in an engine, and no call is still there but the one that looks for its end."""
+    """Whether nothing goes on in an engine, and no task is there but what begins calls and what looks for the end."""
     status = engine.status()
     calls = in_engine(engine, lambda: len(engine._thread._calls.child_tasks))
-    return (status.running_turns, status.queued_messages, status.subscribers, calls) == (0, 0, 0, 1)
+    return (status.running_turns, status.queued_messages, status.subscribers, calls) == (0, 0, 0, 2)
 
 
 @pytest.mark.parametrize("when", WHENS)
@@ -348,16 +366,22 @@ def test_cancelling_withdraws_what_waits_and_interrupts_what_runs(tmp_path: Path
     asked: list[str] = []
     puppet = PuppetDriver(on_asked=lambda _channel, _uuid, content: asked.append(content))
 
+    def queued(engine: Engine, messages: int) -> bool:
+        return bool(asked) and engine.status().queued_messages == messages
+
     async def main() -> None:
         async with portal(tmp_path, puppet) as engine:
-            ids = [new_id() for _ in range(3)]
-            tasks = [asyncio.create_task(engine.ask(CHANNEL, f"text {i}", message_id=ids[i])) for i in range(2)]
-            await until(lambda: bool(asked) and engine.status().queued_messages == 1)
+            ids = [new_id() for _ in range(2)]
+            tasks = []
+            for number in range(2):
+                tasks.append(asyncio.create_task(engine.ask(CHANNEL, f"text {number}", message_id=ids[number])))
+                # Two that are asked for at once may be accepted in either order.
+                await until(partial(queued, engine, number))
             for task in reversed(tasks):
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            outcomes = [await engine.outcome(each) for each in ids[:2]]
+            outcomes = [await engine.outcome(each) for each in ids]
             assert [each.kind for each in outcomes] == [OutcomeKind.CANCELLED] * 2
             async with asyncio.TaskGroup() as group:
                 group.create_task(engine.ask(CHANNEL, "text 2"))
@@ -627,5 +651,45 @@ def test_a_callback_that_the_host_cancels_is_an_error_of_the_engine() -> None:
         awaited = on_loop(callback, Lane(asyncio.get_running_loop()))
         with pytest.raises(EngineClosed):
             await asyncio.to_thread(trio.run, awaited)
+
+    runs(main)
+
+
+def test_a_coroutine_function_answers_permission_questions_on_the_loop(tmp_path: Path) -> None:
+    """It may use the engine there; a call that is quicker cancels it, before anybody goes on."""
+    cancelled = asyncio.Event()
+
+    engines: list[Engine] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def decide(question: PermissionAsked) -> Allow:
+        (engine,) = engines
+        loops.append(asyncio.get_running_loop())
+        if await engine.answer_permission(question.channel, "no such question", Deny()):
+            return Allow()
+        if len(loops) == 1:
+            return Allow(input={"command": "echo another"})
+        try:
+            assert await engine.answer_permission(question.channel, question.request_id, Deny(message="quicker"))
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return Allow()
+
+    async def told(answered: list[PermissionAnswered]) -> list[str]:
+        async with engines[0].stream(CHANNEL, "[[ask-permission]]") as turn:
+            events = [event async for event in turn]
+        answered += [event for event in events if isinstance(event, PermissionAnswered)]
+        return [event.text for event in events if isinstance(event, ToolFinished)]
+
+    async def main() -> None:
+        async with open_async_portal(scripted_settings(tmp_path), permissions=decide) as engine:
+            engines.append(engine)
+            answered: list[PermissionAnswered] = []
+            assert await told(answered) == ["another"]
+            assert await told(answered) == ["quicker"]
+            await cancelled.wait()
+        assert [event.by for event in answered] == [AnsweredBy.CALLBACK, AnsweredBy.CALL]
+        assert loops == [asyncio.get_running_loop()] * 2
 
     runs(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from enum import Enum
 from pathlib import Path
@@ -45,7 +46,7 @@ async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
     tmp_path: Path, cli: Path, model: ModelServer
 ) -> None:
     """The answer, and events."""
-    reader = Reader(tmp_path, {"PYTHONASYNCIODEBUG": "1", **towards(model.url, cli)})
+    reader = Reader(tmp_path, towards(model.url, cli))
     printed = (await reader.runs_program(programs()[2])).splitlines()
     assert printed[:2] == ["echo: Hello!", "Accepted"]
     assert printed[-1] == "TurnEnded"
@@ -54,7 +55,7 @@ async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
 
 async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -> None:
     """It needs nothing but the package: no CLI, no model, no key."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[4])).splitlines()
     assert printed[0] == "echo: Hello!"
     assert printed[1].startswith("failed: ")
     assert "exit code 3" in printed[1]
@@ -62,23 +63,20 @@ async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -
 
 async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> None:
     """The first message is sent and grows; what is behind its limit becomes the second."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[4])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
     assert printed[0] == "4 messages"
     assert printed[1].startswith("send 0 ")
     assert [line for line in printed if line.startswith("send")][1:] == ["send 1 Hello!"]
     assert printed[-1].split()[1:] == ["1", "Hello!"]
 
 
-async def test_the_example_with_many_channels_runs_as_it_is(tmp_path: Path) -> None:
-    """Every channel gets its answers in order, and what is delivered twice is answered once."""
-    printed = (await Reader(tmp_path, {}).runs(str(CLONE / "examples" / "many_channels.py"))).splitlines()
-    assert [line for line in printed if line.startswith("discord:1")] == [
-        "discord:1: echo: Good morning.",
-        "discord:1: echo: How are you?",
-    ]
-    assert "slack:2: echo: Hello!" in printed
-    assert "telegram:3: answered, 1 answered" in printed
-    assert printed.count("log: discord:1: answered") == 2
+async def test_the_program_that_watches_runs_as_shown(tmp_path: Path) -> None:
+    """An entry in the audit log's words, a line for the channel, its health, and text for Prometheus."""
+    printed = (await Reader(tmp_path, {}).runs_program(programs()[5])).splitlines()
+    entry = json.loads(printed[0])
+    assert {"event", "time", "turn", "session"} == entry.keys()
+    assert printed[1:3] == ["test idle 20 0.0004", "ready"]
+    assert 'echo_actors_messages_ended_total{outcome="answered"} 1' in printed
 
 
 def test_every_public_call_is_in_the_table() -> None:
@@ -130,7 +128,8 @@ def test_the_error_that_is_shown_is_the_one_that_comes(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "state/README.md", "docs/settings.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md", "docs/settings.md"],
 )
 def test_every_file_that_a_page_links_to_exists(page: str) -> None:
     """A picture, or another page."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import uuid
 
 import pytest
-from conftest import Host, first, residents
+from conftest import Host, eventually, first, residents
 from engine_program import Orders, portable, running, told
 
-from echo_actors import BudgetExceeded, OutcomeKind, TurnFailed, TurnOverBudget
-from echo_actors.events import TextDelta
+from echo_actors import BudgetExceeded, OutcomeKind, TurnFailed, TurnOverBudget, TurnTimedOut
+from echo_actors.claude.residency import Residency
+from echo_actors.events import TextDelta, ToolStarted
 from echo_actors.simulator.prices import cost_usd
 
 pytestmark = pytest.mark.real_cli
@@ -108,3 +110,50 @@ async def test_the_turns_before_it_take_at_most_a_quarter_of_a_turn_s_budget(hos
         assert session.total_cost_usd == pytest.approx(6 * PRICE)
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3]
     assert len({record["session"] for record in host.audit("process.spawned", channel="c")}) == 1
+
+
+SLOW = '[[tool Bash {"command": "echo started; sleep 30"}]]'
+"""A turn that has cost something before it hangs."""
+
+
+async def test_a_turn_that_a_clock_ends_is_paid_for_all_the_same(host: Host) -> None:
+    """Else a channel whose turns all run until they are cut would never reach its budget."""
+    async with host.engine(allowed_tools=("Bash",), total_timeout=5, idle_timeout=1, daily_budget_usd=PRICE) as engine:
+        with pytest.raises(TurnTimedOut):
+            await engine.ask("c", SLOW)
+        assert (await engine.spending("c")).today_usd == pytest.approx(host.model.cost_usd)
+        with pytest.raises(BudgetExceeded):
+            await engine.ask("c", "one more")
+    (ended,) = host.audit("turn.ended", outcome="timed_out")
+    assert ended["cost_usd"] == pytest.approx(PRICE)
+    assert host.model.cost_usd == pytest.approx(PRICE)
+
+
+async def test_what_goes_on_after_a_turn_is_paid_for_by_the_next_also_when_its_process_has_gone(host: Host) -> None:
+    """A sub-agent in the background: the CLI says what it cost while no turn runs."""
+    agent = {"description": "d", "prompt": "[[delay 1]] sub", "subagent_type": "general-purpose"}
+    text = f"[[tool Agent {json.dumps({**agent, 'run_in_background': True})}]]"
+    async with host.engine(allowed_tools=("Agent",)) as engine:
+        await engine.ask("c", text)
+        driver = engine._services.driver
+        assert isinstance(driver, Residency)
+        resident = driver.roster.get("c")
+        assert resident is not None
+        await eventually(lambda: resident.machine.meter.owes)
+        await driver.retire("c", "to see what becomes of the cost")
+        await engine.ask("c", "next")
+        assert (await engine.spending("c")).today_usd == pytest.approx(host.model.cost_usd)
+    assert host.model.cost_usd > 3 * PRICE
+
+
+async def test_a_turn_that_a_drain_cuts_is_paid_for_and_so_is_its_second_run(host: Host) -> None:
+    """Its message has no end yet, and costs for each run."""
+    brief = SLOW.replace("30", "2")
+    async with host.engine(allowed_tools=("Bash",)) as engine, engine.subscribe("c") as events:
+        receipt = await engine.post("c", brief)
+        await first(events, ToolStarted)
+        await engine.drain(0)
+    async with host.engine(allowed_tools=("Bash",)) as engine:
+        assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+        assert (await engine.spending("c")).today_usd == pytest.approx(host.model.cost_usd)
+    assert host.model.cost_usd == pytest.approx(3 * PRICE)

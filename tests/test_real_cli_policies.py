@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import trio
 from conftest import Host, residents
 
-from echo_actors import Engine, Policy, Reply, ToolFinished, Trust, TurnEnded
+from echo_actors import Allow, Engine, PermissionAsked, Policy, Reply, ToolFinished, Trust, TurnEnded
 from echo_actors.claude.session_lock import SessionLock, lock_session
 
 pytestmark = pytest.mark.real_cli
@@ -65,6 +68,43 @@ async def test_a_stranger_is_denied_the_tool_that_the_owner_has_in_one_conversat
     assert len(host.audit("process.spawned")) == 3
     assert [call.tools == () for call in host.model.calls] == [False, False, True, True, True, True, False, False]
     assert len(host.model.calls[-1].history) == 3
+
+
+async def test_a_stranger_has_nothing_that_a_permission_could_be_asked_for(host: Host) -> None:
+    """With questions on, the CLI offers tools besides the usual ones; not to a stranger, though the model asks."""
+
+    async def decide(question: PermissionAsked) -> Allow:
+        await trio.lowlevel.checkpoint()
+        asked.append(question)
+        return Allow()
+
+    asked: list[PermissionAsked] = []
+    async with host.engine(permissions=decide, allowed_tools=()) as engine:
+        strangers = [(await used(engine, text, Trust.EXTERNAL))[0] for text in (TOUCH, "[[tool EnterPlanMode {}]]")]
+        assert asked == []
+        members, _ = await used(engine, TOUCH, Trust.MEMBER)
+    assert [tool.is_error for tool in (*strangers, members)] == [True, True, False]
+    assert [question.trust for question in asked] == [Trust.MEMBER]
+    assert host.model.calls[0].tools == ()
+
+
+async def test_what_a_stranger_left_in_the_background_does_not_go_on_in_the_owner_s_permission_mode(
+    host: Host,
+) -> None:
+    """A change of mode would be one for a sub-agent too; so its process ends before it could write."""
+    write = f'[[delay 2]] [[tool Write {{"file_path": "{host.work}/ran", "content": ""}}]]'
+    agent = {"description": "d", "prompt": write, "subagent_type": "general-purpose", "run_in_background": True}
+    tools: dict[str, Any] = {"available_tools": ("Agent", "Write"), "allowed_tools": ("Agent",), "mcp_servers": {}}
+    policies = {Trust.OWNER: Policy(permission_mode="acceptEdits"), Trust.EXTERNAL: Policy(**tools)}
+    async with host.engine(policies=policies, **tools) as engine:
+        started, _ = await used(engine, f"[[tool Agent {json.dumps(agent)}]]", Trust.EXTERNAL)
+        strangers = psutil.Process(residents(engine)["c"])
+        await engine.ask("c", "hello", trust=Trust.OWNER)
+        await trio.to_thread.run_sync(strangers.wait, 10)
+    assert not started.is_error
+    assert not (host.work / "ran").exists()
+    (record,) = host.audit("process.stopped", reason="it does not fit the next turn")
+    assert record["channel"] == "c"
 
 
 async def test_a_policy_may_leave_strangers_tools_that_still_need_a_permission(host: Host) -> None:

@@ -457,7 +457,9 @@ async def test_a_cli_run_by_hand_on_the_session_is_waited_for(host: Host, *, ter
         session_id = (await engine.ask("c", "one")).session_id
     async with host.engine() as engine, engine.subscribe("c") as events:
         async with by_hand(host, "--resume", session_id, terminal=terminal) as process:
-            await eventually((host.home / ".claude" / "sessions" / f"{process.pid}.json").exists)
+            user = SessionUser(process.pid, terminal)
+            # It writes its note more than once; only then does that name the session.
+            await eventually(lambda: open_sessions(host.home / ".claude", "").get(session_id) == user, within=30)
             receipt = await engine.post("c", "two")
             retrying = await first(events, Retrying)
             assert residents(engine) == {}

@@ -278,3 +278,19 @@ def test_a_private_network_that_is_no_address_is_refused(network: str) -> None:
     """It becomes a part of a rule for tools, which it must not break out of."""
     with pytest.raises(SettingsError, match="private_network"):
         Settings(private_network=network)
+
+
+@pytest.mark.parametrize(
+    ("policies", "complaint"),
+    [
+        ('{"external": {"allowed_tools": []}, "external": {"allowed_tools": ["Bash"]}}', "'external' is there more"),
+        ('{"external": {"allowed_tools": [], "allowed_tools": ["Bash"]}}', "'allowed_tools' is there more than once"),
+        ('{"external": {"allow_tools": []}}', "There is no Policy 'allow_tools'"),
+        ('{"stranger": {"allowed_tools": []}}', "There is no 'stranger'"),
+        ('{"external": {"allowed_tools": "Read"}}', "must be a list of texts"),
+    ],
+)
+def test_policies_in_a_variable_that_could_be_misread_are_refused(policies: str, complaint: str) -> None:
+    """To pass over a part of them without a word could allow more than was meant."""
+    with pytest.raises(SettingsError, match=complaint):
+        Settings.load({"ECHO_ACTORS_POLICIES": policies})

@@ -381,3 +381,13 @@ def test_a_fault_at_start(start: Start) -> None:
     driver = start("--session-id", SESSION, SCRIPTED_CLI_FAULT="exit-at-start 5 no luck today")
     assert driver.process.communicate(timeout=DEADLINE)[1] == b"no luck today\n"
     assert driver.process.returncode == 5
+
+
+def test_a_script_that_is_written_again_takes_the_place_of_the_other_one_whole(tmp_path: Path) -> None:
+    """Somebody may be starting it: a file that is open for writing cannot be run, and half of one does nothing."""
+    with write_scripted_cli(tmp_path).open(encoding="utf-8") as before:
+        path = write_scripted_cli(tmp_path)
+        assert not os.path.samestat(os.fstat(before.fileno()), path.stat())
+        assert before.read() == path.read_text(encoding="utf-8")
+    assert os.access(path, os.X_OK)
+    assert list(tmp_path.iterdir()) == [path]

@@ -263,6 +263,19 @@ async def test_prewarming_starts_the_process_that_the_next_message_finds(tmp_pat
     assert len(audit_records(settings, "process.spawned")) == 1
 
 
+async def test_prewarming_for_a_stranger_starts_the_process_that_the_stranger_s_message_finds(tmp_path: Path) -> None:
+    """Also when nothing has run in the channel before; one of a member's would have to go."""
+    settings = scripted_settings(tmp_path, spares=0)
+    async with scripted_engine(settings) as engine:
+        assert await engine.prewarm("c", trust=Trust.EXTERNAL)
+        await engine.ask("c", "hello", trust=Trust.EXTERNAL)
+        assert await engine.prewarm("c")
+        await engine.ask("c", "again", trust=Trust.EXTERNAL)
+        with pytest.raises(InvalidMessage, match="no Trust"):
+            await engine.prewarm("c", trust="friend")  # type: ignore[arg-type]
+    assert len(audit_records(settings, "process.spawned")) == 1
+
+
 async def test_prewarming_resumes_a_session(tmp_path: Path) -> None:
     """Before its message comes."""
     settings = scripted_settings(tmp_path)

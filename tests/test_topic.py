@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 
 import pytest
 import trio
 import trio.testing
 
-from echo_actors import Event, Lagged, TextDelta, ToolStarted
+from echo_actors import Event, Lagged, Outcome, OutcomeKind, Reply, TextDelta, ToolStarted, TurnEnded
 from echo_actors.actors.topic import Hub, Subscription
 
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -240,13 +242,25 @@ async def test_a_subscriber_that_leaves_gets_nothing_more() -> None:
     assert await read(subscription) == []
 
 
-async def test_few_huge_events_do_not_fill_memory() -> None:
-    """A tool's input counts like any text, in the ring and for a subscriber that does not read."""
+HUGE = {"text": "x" * 400}
+REPLY = Reply(text="", structured_output=HUGE, session_id="s", turn_id="t")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ToolStarted(channel="c", tool="T", tool_use_id="1", input=HUGE),
+        lambda: TurnEnded(channel="c", outcome=Outcome(kind=OutcomeKind.ANSWERED, reply=REPLY)),
+    ],
+    ids=["input", "structured output"],
+)
+async def test_few_huge_events_do_not_fill_memory(make: Callable[[], Event]) -> None:
+    """A table counts like any text, in the ring and for a subscriber that does not read."""
     hub = make_hub()
     hub.most_chars = 1000
     stuck = hub.subscribe("c")
-    for number in range(5):
-        hub.publish(ToolStarted(channel="c", tool="T", tool_use_id=str(number), input={"text": "x" * 400}))
+    for _ in range(5):
+        hub.publish(make())
     late = hub.subscribe("c", since=f"{hub.run_id}:0")
     for subscription in (stuck, late):
         subscription.close()
@@ -299,3 +313,26 @@ async def test_a_reader_that_waits_gets_events_in_order_also_when_several_come_b
                 assert not subscription.empty
             subscription.close()
     assert "".join(seen) == "123456"
+
+
+def test_a_tap_sees_every_event_in_the_task_that_publishes_it() -> None:
+    """Before any subscriber, stamped, and with the context variables of whoever publishes."""
+    hub, who = make_hub(), ContextVar("who", default="nobody")
+    seen: list[tuple[str, str]] = []
+    hub.tap(lambda event: seen.append((event.cursor, who.get())))
+    say(hub, "one", "a")
+    context = copy_context()
+    context.run(who.set, "a caller")
+    context.run(say, hub, "two", "b")
+    assert seen == [("run:1", "nobody"), ("run:2", "a caller")]
+    assert hub.subscriptions == 0
+
+
+def test_the_last_event_of_a_live_channel_is_known() -> None:
+    """By its kind and time, not itself; of one that is not live any more, nothing."""
+    hub = make_hub()
+    say(hub, "one")
+    assert (hub.latest("c"), hub.latest("d")) == ((TextDelta, DAY), None)
+    hub.leave("c")
+    hub.leave("d")
+    assert hub.latest("c") is None

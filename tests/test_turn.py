@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import JSON, new_id
+from support import JSON
 
 from echo_actors import (
     AnsweredBy,
@@ -28,7 +28,7 @@ from echo_actors.claude.turn import LIFECYCLE, Output, TurnMachine
 from echo_actors.claude.wire import BadLine, encode
 from echo_actors.models import Block
 
-A, B, STRANGER = new_id(), new_id(), new_id()
+A, B, STRANGER = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 
 
 def machine(*sent: str, modern: bool = True) -> TurnMachine:
@@ -397,6 +397,17 @@ def test_a_retry_of_the_api_is_announced() -> None:
     assert isinstance(event, Retrying)
     assert (event.attempt, event.delay) == (2, 1.5)
     assert "529" in event.reason
+
+
+def test_a_turn_that_the_cli_began_by_itself_is_known_as_one() -> None:
+    """From its init to its result; one of ours is none, also when its message comes first."""
+    made, seen = machine(), []
+    for frame in ({"type": "system", "subtype": "init"}, {"type": "result", "subtype": "success"}):
+        feed(made, frame)
+        seen.append(made.own_turn)
+    made.sent("u")
+    feed(made, {"type": "system", "subtype": "init"})
+    assert [*seen, made.own_turn] == [True, False, False]
 
 
 def test_background_tasks_are_counted() -> None:

@@ -162,7 +162,7 @@ class Acceptance:
             if dropped is not None and not kept:
                 actor.mailbox.put_back([dropped])
         if dropped is not None and kept:
-            self._announce_drop(dropped, ends[0].outcome)
+            await self._announce_drop(dropped, ends[0].outcome)
         return stored
 
     def _announce(self, message: Message, receipt: Receipt) -> None:
@@ -185,11 +185,13 @@ class Acceptance:
             **text_fields(message.text, content=self.services.settings.audit_content),
         )
 
-    def _announce_drop(self, entry: Entry, outcome: Outcome) -> None:
+    async def _announce_drop(self, entry: Entry, outcome: Outcome) -> None:
         channel, message_id = entry.message.channel, entry.message.message_id
-        entry.end(outcome)
-        self.forget(entry)
-        self.services.hub.publish(TurnEnded(channel=channel, message_id=message_id, outcome=outcome))
         self.services.record(
             "turn.ended", channel=channel, message=message_id, outcome=outcome.kind.value, reason=outcome.reason
         )
+        if self.services.audit_sync is not None:
+            await self.services.audit_sync()
+        entry.end(outcome)
+        self.forget(entry)
+        self.services.hub.publish(TurnEnded(channel=channel, message_id=message_id, outcome=outcome))

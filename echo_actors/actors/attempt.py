@@ -47,6 +47,7 @@ class Attempt:
     _held_up: str = ""
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     _grace_ends: float | None = None
+    _last_word: TurnResult | None = None
 
     async def run(self) -> Verdict:
         """Run the request to its end, whatever that is. Cancellation from outside passes through."""
@@ -66,9 +67,9 @@ class Attempt:
         except CLIFailed as error:
             self.exit_code = error.exit_code
             return self._stopped() or Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="cli_failed")
-        stopped = self._stopped()
-        if stopped is not None:
-            return stopped
+        return self._with_last_word(self._stopped() or self._timed_out())
+
+    def _timed_out(self) -> Verdict:
         clock = self.clocks.expired(trio.current_time()) or Clock.TOTAL
         reason = f"the {clock.value} clock ran out after {self.clocks.timeouts[clock]:g} s{self._held_up}"
         kind = OutcomeKind.EXPIRED if clock is Clock.QUEUE else OutcomeKind.TIMED_OUT
@@ -123,7 +124,18 @@ class Attempt:
                 self._held_up = f": {event.reason}"
             self.publish(event)
 
+    def on_last_word(self, result: TurnResult) -> None:
+        """Know what the CLI said when it was made to end."""
+        self._last_word = result
+
     # -- within
+
+    def _with_last_word(self, verdict: Verdict) -> Verdict:
+        """The verdict on a turn that was cut, with what the CLI said at its end: that was paid for."""
+        said = self._last_word
+        if said is None or (said.error is not None and not said.spent.cost_usd):
+            return verdict
+        return self._judge(said) if said.error is None else attrs.evolve(verdict, result=said)
 
     def _on_denial(self, reason: str) -> None:
         self.stop(Stop(OutcomeKind.CANCELLED, reason))

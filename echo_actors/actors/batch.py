@@ -7,6 +7,7 @@ own, because they reach it while the turn runs, and it says of each whether this
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import attrs
 import trio
@@ -17,11 +18,6 @@ from echo_actors.safety.fence import fence, needs_fence, new_nonce
 
 LONG = 64 * 2**10
 """Characters from which on text is fenced in a thread: a megabyte of short lines takes half a second."""
-
-
-def policy_of(message: Message) -> Trust:
-    """What a turn may do for this message; only messages of one policy share a turn."""
-    return message.trust
 
 
 async def content_of(messages: Iterable[Message]) -> str:
@@ -47,14 +43,17 @@ def _shown(message: Message) -> str:
 
 @attrs.define(eq=False)
 class Batch:
-    """One turn's messages; the first one's policy is the turn's.
+    """One turn's messages.
 
     Attributes:
+        trust: Of all of them, since the turn runs under the policy of one level.
         members: All that ever joined.
+        started: When the first of them was given to the CLI; None before that.
     """
 
-    policy: Trust
+    trust: Trust
     members: list[Entry] = attrs.Factory(list)
+    started: datetime | None = None
     _by_uuid: dict[str, list[Entry]] = attrs.Factory(dict)
 
     def __bool__(self) -> bool:
@@ -94,11 +93,11 @@ class Batch:
 
     def may_steer(self, entry: Entry) -> bool:
         """Whether a message asks to join the running turn and may."""
-        return entry.message.busy is BusyPolicy.STEER and policy_of(entry.message) is self.policy
+        return entry.message.busy is BusyPolicy.STEER and entry.message.trust is self.trust
 
     def may_interrupt(self, entry: Entry) -> bool:
         """Whether a message asks to stop the running turn and may."""
-        return entry.message.busy is BusyPolicy.INTERRUPT and policy_of(entry.message) is self.policy
+        return entry.message.busy is BusyPolicy.INTERRUPT and entry.message.trust is self.trust
 
 
 def collectable(first: Entry, entry: Entry) -> bool:
@@ -107,7 +106,7 @@ def collectable(first: Entry, entry: Entry) -> bool:
     return (
         first.message.busy is both
         and entry.message.busy is both
-        and policy_of(first.message) is policy_of(entry.message)
+        and first.message.trust is entry.message.trust
         and not entry.attempts
     )
 

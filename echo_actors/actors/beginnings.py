@@ -102,7 +102,8 @@ class Beginnings:
         for entry in entries:
             entry.attempts += 1
             entry.turn_id, entry.session_id, entry.recovered = uuid, session_id, False
-            turns.announce_start(entry, batch.turn_id, self.session, self.services)
+            time = turns.announce_start(entry, batch.turn_id, self.session, self.services)
+            batch.started = batch.started or time
         return True
 
     async def _begin_with_acceptance(self, entry: Entry, start: Callable[[], Awaitable[None]]) -> bool:

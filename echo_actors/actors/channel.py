@@ -23,7 +23,7 @@ from echo_actors.actors.services import Services, Spawn
 from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Stop
 from echo_actors.errors import CLIFailed, CLINotFound, EngineClosed, StoreError
-from echo_actors.models import Outcome
+from echo_actors.models import Outcome, Trust
 from echo_actors.settings import ChannelOptions, OptionChanges
 from echo_actors.settings.layers import changed
 from echo_actors.state.records import Claim, StoredMessage
@@ -118,7 +118,7 @@ class ChannelActor:
         finally:
             self._visitors -= 1
 
-    async def prewarm(self) -> bool:
+    async def prewarm(self, trust: Trust | None) -> bool:
         """Have the channel's process ready for its next turn, which waits for that; see ``Engine.prewarm``.
 
         With a message in the mailbox or in a turn, that turn makes the process ready: this only says whether it is.
@@ -132,6 +132,7 @@ class ChannelActor:
             try:
                 async with self.between_turns():
                     self._prewarming = scope
+                    self.session.trust = trust or self.session.trust
                     return await driver.prewarm(self.session.request())
             except EngineClosed:
                 return False

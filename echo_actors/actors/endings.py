@@ -16,7 +16,7 @@ from echo_actors.actors.session import Session
 from echo_actors.actors.verdict import Verdict
 from echo_actors.errors import NotStorable, StaleRevision, StoreError
 from echo_actors.events import TurnEnded
-from echo_actors.models import Outcome, OutcomeKind
+from echo_actors.models import Outcome, OutcomeKind, Spent
 from echo_actors.state.records import Charge, Claim, End
 
 T = TypeVar("T")
@@ -46,15 +46,22 @@ class Endings:
 
         A reply that no store can keep makes its messages fail, because a second try would find the same.
         """
-        charge = self.purse.charge(verdict)
+        charge, spent = self.purse.charge(verdict), None if verdict.result is None else verdict.result.spent
         try:
-            await self._end(claim, entries, verdict, turn_id, charge)
+            await self._end(claim, entries, verdict, turn_id, charge=charge, spent=spent)
         except NotStorable as error:
             refused = Verdict(kind=OutcomeKind.FAILED, reason=str(error), error="not_storable")
-            await self._end(claim, entries, refused, turn_id, charge)
+            await self._end(claim, entries, refused, turn_id, charge=charge, spent=spent)
 
     async def _end(
-        self, claim: Claim, entries: Sequence[Entry], verdict: Verdict, turn_id: str, charge: Charge | None
+        self,
+        claim: Claim,
+        entries: Sequence[Entry],
+        verdict: Verdict,
+        turn_id: str,
+        *,
+        charge: Charge | None,
+        spent: Spent | None,
     ) -> None:
         outcomes = [turns.outcome_of(verdict, entry, turn_id) for entry in entries]
         answered = sum(outcome.reply is not None for outcome in outcomes)
@@ -74,11 +81,16 @@ class Endings:
         self.purse.take(charge)
         for entry, outcome in zip(entries, outcomes, strict=True):
             turns.record_end(entry, outcome, verdict, self.services)
+        if self.services.audit_sync is not None:
+            await self.services.audit_sync()
+        for entry, outcome in zip(entries, outcomes, strict=True):
             entry.end(outcome)
             self.on_end(entry)
+            message_id = entry.message.message_id
             self.services.hub.publish(
-                TurnEnded(channel=self.channel, message_id=entry.message.message_id, turn_id=turn_id, outcome=outcome)
+                TurnEnded(channel=self.channel, message_id=message_id, turn_id=turn_id, outcome=outcome, spent=spent)
             )
+            spent = None
 
     async def save(self, claim: Claim, verdict: Verdict) -> None:
         """Keep what an attempt did to the session that ends no message, and what it cost."""

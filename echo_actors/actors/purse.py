@@ -32,8 +32,13 @@ class Purse:
         return Limits.of_channel(self.session.settings)
 
     def exhausted(self) -> Budget | None:
-        """The budget for which the channel may have no turn, as far as is known without the store."""
-        limits, budgets = self.limits, self.services.budgets
+        """The budget for which the channel may have no turn, as far as is known without the store.
+
+        Before the account is loaded nothing is known of the channel: not even its limits, which may be options of its
+        own.
+        """
+        limits = self.limits if self._account.since is not None else Limits()
+        budgets = self.services.budgets
         if not limits and not budgets.limits:
             return None
         return budgets.exhausted(self._account, limits, self.services.now())

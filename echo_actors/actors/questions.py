@@ -6,6 +6,7 @@ is announced once. Whoever is asked runs beside the turn and cannot hold it up.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,7 +143,8 @@ class Questions:
     async def _call_back(self, callback: PermissionCallback, question: _Question) -> None:
         """Ask the callback. One that fails, or whose answer cannot be given, denies."""
         try:
-            answer = await callback(question.asked)
+            given = callback(question.asked)
+            answer = await given if inspect.isawaitable(given) else given
             if question.open:
                 self._close(question, answer, AnsweredBy.CALLBACK)
         except Exception as error:  # noqa: BLE001 - whatever a foreign function raises, the turn goes on

@@ -9,7 +9,7 @@ import trio
 
 from echo_actors.actors import turns
 from echo_actors.actors.attempt import Attempt
-from echo_actors.actors.batch import Batch, content_of, policy_of
+from echo_actors.actors.batch import Batch, content_of
 from echo_actors.actors.beginnings import Beginnings
 from echo_actors.actors.endings import Endings
 from echo_actors.actors.mailbox import Entry, EntryState, Mailbox
@@ -56,8 +56,8 @@ class TurnRunner:
             ticket: With which the gate let it pass.
         """
         self._ticket = ticket
-        batch = self.batch = Batch(policy_of(entry.message), [entry])
-        self.session.trust = batch.policy
+        batch = self.batch = Batch(entry.message.trust, [entry])
+        self.session.trust = batch.trust
         try:
             if entry.attempts and await self.beginnings.end_without_a_turn(entry):
                 return
@@ -76,6 +76,11 @@ class TurnRunner:
             raise
         finally:
             self.batch = self._early_stop = None
+
+    @property
+    def phase(self) -> Phase | None:
+        """How far the CLI has come with the turn; None while it has nothing to do with one."""
+        return None if self._attempt is None else self._attempt.phase
 
     def runs_alone(self, entry: Entry) -> bool:
         """Whether the running turn is this message's, and no other's."""
@@ -178,6 +183,7 @@ class TurnRunner:
         undone: list[Entry] = []
         if verdict.kind is None:
             undone, ended = batch.take_all(), []
+            await self.endings.save(self.claim(), verdict)
         elif result is not None:
             undone, ended = batch.take(result.returned), batch.take(result.uuids)
         else:
@@ -188,7 +194,7 @@ class TurnRunner:
         if undone:
             await self._uncount(undone)
         if again:
-            await self._retry(again, verdict)
+            await self._retry(again, verdict, turn_id)
         elif ended:
             await self.endings.end(self.claim(), ended, verdict, turn_id)
         self._give_back([*again, *undone])
@@ -212,7 +218,7 @@ class TurnRunner:
             return not any(entry.replayed for entry in ended)
         return verdict.error in PASSING and ended[0].attempts < self.services.settings.max_attempts
 
-    async def _retry(self, entries: list[Entry], verdict: Verdict) -> None:
+    async def _retry(self, entries: list[Entry], verdict: Verdict, turn_id: str) -> None:
         for entry in entries:
             entry.failure = verdict if verdict.error in PASSING else None
         if verdict.error == "replayed":
@@ -225,7 +231,18 @@ class TurnRunner:
         if fault:
             self.session.lose(fault)
         reason, attempt = verdict.reason, entries[0].attempts
-        self.services.hub.publish(Retrying(channel=self.channel, reason=reason, attempt=attempt, delay=0.0))
+        self.services.hub.publish(
+            Retrying(
+                channel=self.channel,
+                message_id=entries[0].message.message_id,
+                turn_id=turn_id,
+                reason=reason,
+                attempt=attempt,
+                delay=0.0,
+                turn_over=True,
+                spent=None if verdict.result is None else verdict.result.spent,
+            )
+        )
         self.services.record("turn.retried", channel=self.channel, reason=reason, attempt=attempt)
 
     async def _uncount(self, entries: list[Entry]) -> None:

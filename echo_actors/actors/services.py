@@ -22,8 +22,9 @@ from echo_actors.state.store import Store
 Spawn = Callable[[Callable[[], Awaitable[None]]], None]
 """Runs an async function beside the one that asks for it."""
 
-PermissionCallback = Callable[[PermissionAsked], Awaitable[Answer]]
-"""Answers permission questions; cancelled when somebody else has, or nobody needs the answer any more."""
+PermissionCallback = Callable[[PermissionAsked], Answer | Awaitable[Answer]]
+"""Answers permission questions: a function, which must not wait, or an async one, which is cancelled when somebody
+else has answered, or nobody needs the answer any more."""
 
 
 @attrs.frozen
@@ -47,6 +48,7 @@ class Services:
         launch: How the CLI runs in a channel without options of its own, for people who are trusted.
         launches: The same by level of trust; filled as it is asked for.
         permissions: Answers permission questions; None leaves that to subscribers.
+        audit_sync: With the setting of that name, has what was recorded on the disk, or gives up after a while.
     """
 
     settings: Settings
@@ -63,3 +65,4 @@ class Services:
     new_id: Callable[[], str]
     permissions: PermissionCallback | None = None
     launches: dict[Trust, Launch] = attrs.field(factory=dict)
+    audit_sync: Callable[[], Awaitable[None]] | None = None

@@ -175,24 +175,17 @@ class Session:
         self._candidate = None
         if previous is None or previous.session_id is None:
             return False
-        now = self.services.now()
-        vacant = SessionSnapshot(
-            channel=self.channel,
-            session_id=None,
-            model=previous.model,
-            created_at=now,
-            last_message_at=now,
-            revision=previous.revision,
-            options=previous.options,
-        )
-        self.snapshot = await self.services.store.save(claim, vacant)
+        self.snapshot = await self.services.store.save(claim, self._vacant())
         self._announce(None, previous.session_id, "cleared")
         return True
 
     async def take_over(self, claim: Claim, session_id: str) -> None:
-        """Go on in a session that was begun elsewhere, from the next turn on."""
-        base, working_dir = self.base(self.services.now()), str(self.launch.working_dir)
-        await self.save(claim, attrs.evolve(base, session_id=session_id, working_dir=working_dir), None)
+        """Go on in a session that was begun elsewhere, from the next turn on; what it took there is not counted."""
+        previous = self.snapshot.session_id if self.snapshot is not None else None
+        taken = attrs.evolve(self._vacant(), session_id=session_id, working_dir=str(self.launch.working_dir))
+        self.snapshot = await self.services.store.save(claim, taken)
+        self._candidate, self._failed_starts = None, 0
+        self._announce(session_id, previous, "adopted")
 
     async def begin_as(self, claim: Claim, origin: SessionSnapshot, copy_id: str) -> None:
         """Begin as a copy of another channel's conversation; the copy is there, under this id."""
@@ -208,6 +201,20 @@ class Session:
         base = self.base(self.services.now())
         self.snapshot = await self.services.store.save(claim, attrs.evolve(base, model=model, options=options))
         self._announce(self.snapshot.session_id, self.snapshot.session_id, reason)
+
+    def _vacant(self) -> SessionSnapshot:
+        """The snapshot of the channel without a conversation."""
+        now = self.services.now()
+        base = self.base(now)
+        return SessionSnapshot(
+            channel=self.channel,
+            session_id=None,
+            model=base.model,
+            created_at=now,
+            last_message_at=now,
+            revision=base.revision,
+            options=base.options,
+        )
 
     def _announce(self, session_id: str | None, previous: str | None, reason: str) -> None:
         self.services.hub.publish(

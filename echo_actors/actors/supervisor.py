@@ -35,6 +35,7 @@ class Supervisor:
         jitter: Gives a number from 0 up to 1, to spread restarts.
         acceptance: How messages come in.
         suspended: Channels that take nothing, and why.
+        restarts: How often an actor crashed, and ran again or was suspended.
     """
 
     services: Services
@@ -44,6 +45,7 @@ class Supervisor:
     closing: bool = attrs.field(default=False, init=False)
     actors: dict[str, ChannelActor] = attrs.field(factory=dict, init=False)
     suspended: dict[str, str] = attrs.field(factory=dict, init=False)
+    restarts: int = attrs.field(default=0, init=False)
     acceptance: Acceptance = attrs.field(init=False)
     _expiry: Expiry = attrs.field(init=False)
     _idleness: Idleness = attrs.field(init=False)
@@ -191,6 +193,7 @@ class Supervisor:
                     return
         finally:
             del self.actors[actor.channel]
+            self.services.hub.leave(actor.channel)
             actor.purse.close()
             if self.closing and not self.actors:
                 self._at_rest.set()
@@ -198,6 +201,7 @@ class Supervisor:
     async def _pause(self, actor: ChannelActor, policy: RestartPolicy, error: Exception) -> None:
         channel, reason = actor.channel, f"{type(error).__name__}: {error}"
         delay = policy.on_crash(trio.current_time())
+        self.restarts += 1
         self.services.record(
             "actor.crashed", channel=channel, reason=reason, trace="".join(traceback.format_exception(error)[-3:])
         )
@@ -205,7 +209,7 @@ class Supervisor:
             await self._suspend(channel, reason)
             policy.reset()
         else:
-            self.services.hub.publish(Retrying(channel=channel, reason=reason, attempt=0, delay=delay))
+            self.services.hub.publish(Retrying(channel=channel, reason=reason, attempt=0, delay=delay, turn_over=True))
             await trio.sleep(delay)
         try:
             await actor.recover()

@@ -63,6 +63,7 @@ class Subscription:
             self._chars -= lost_chars
             self._lost_until = lost.cursor
             self._missed += self._missed >= 0
+            self._hub.lost += 1
         self._buffer.append(item)
 
     def lag(self, missed: int, cursor: str) -> None:
@@ -138,6 +139,7 @@ class Hub:
         buffer_size: How many events wait for one subscriber.
         now: The time of day.
         most_chars: How much text the past events may hold together, and those that wait for one subscriber.
+        lost: How many events subscribers were too slow for, all together.
     """
 
     run_id: str
@@ -145,11 +147,14 @@ class Hub:
     buffer_size: int
     now: Callable[[], datetime]
     most_chars: int = 64 * 2**20
+    lost: int = attrs.field(default=0, init=False)
     _ring: deque[Event] = attrs.field(factory=deque, init=False)
     _sizes: deque[int] = attrs.field(factory=deque, init=False)
     _count: int = attrs.field(default=0, init=False)
     _ring_chars: int = attrs.field(default=0, init=False)
     _by_channel: dict[str | None, list[Subscription]] = attrs.field(factory=dict, init=False)
+    _taps: list[Callable[[Event], None]] = attrs.field(factory=list, init=False)
+    _latest: dict[str, tuple[type[Event], datetime]] = attrs.field(factory=dict, init=False)
 
     def publish(self, event: Event, message_id: str = "") -> Event:
         """Stamp an event and give it to everyone whom it concerns.
@@ -159,11 +164,14 @@ class Hub:
             message_id: The message that it belongs to, where it does not say so itself.
         """
         self._count = count = self._count + 1
-        event = stamped(
-            event, message_id=message_id or event.message_id, time=self.now(), cursor=f"{self.run_id}:{count}"
-        )
+        now = self.now()
+        event = stamped(event, message_id=message_id or event.message_id, time=now, cursor=f"{self.run_id}:{count}")
+        # Not the event itself: a reply shall not stay in memory for as long as its channel is live.
+        self._latest[event.channel] = type(event), now
         chars = _chars(event)
         self._keep(event, chars)
+        for take in self._taps:
+            take(event)
         if self._by_channel:
             item = (event, chars)
             for subscription in self._by_channel.get(event.channel, ()):
@@ -187,6 +195,22 @@ class Hub:
             self._replay(subscription, since)
         self._by_channel.setdefault(channel, []).append(subscription)
         return subscription
+
+    def tap(self, take: Callable[[Event], None]) -> None:
+        """Give every event to a function at its publication, before anybody else sees it.
+
+        It is called in the task that publishes, and so with that task's context variables: for ``Accepted`` those of
+        the task that brought the message. It must neither wait nor raise.
+        """
+        self._taps.append(take)
+
+    def latest(self, channel: str) -> tuple[type[Event], datetime] | None:
+        """What was last published for a live channel, and when; None when nothing was."""
+        return self._latest.get(channel)
+
+    def leave(self, channel: str) -> None:
+        """The channel is not live any more."""
+        self._latest.pop(channel, None)
 
     def forget(self, subscription: Subscription) -> None:
         """Publish nothing more to this subscription."""
@@ -238,7 +262,10 @@ def _chars(event: Event) -> int:
 
 def _of_end(event: TurnEnded) -> int:
     reply = event.outcome.reply
-    return 0 if reply is None else len(reply.text) + sum(map(_of_block, reply.blocks))
+    if reply is None:
+        return 0
+    given = 0 if reply.structured_output is None else size(reply.structured_output)
+    return len(reply.text) + given + sum(map(_of_block, reply.blocks))
 
 
 def _of_block(block: Block) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import orjson
 
@@ -135,11 +136,18 @@ def publisher(message_id: str, services: Services) -> Callable[[Event], None]:
     return publish
 
 
-def announce_start(entry: Entry, turn_id: str, session: Session, services: Services) -> None:
-    """Publish and record that a message is given to the CLI."""
+def announce_start(entry: Entry, turn_id: str, session: Session, services: Services) -> datetime:
+    """Publish and record that a message is given to the CLI; give the time."""
     message_id = entry.message.message_id
-    services.hub.publish(
-        TurnStarted(channel=session.channel, message_id=message_id, turn_id=turn_id, attempt=entry.attempts)
+    event = services.hub.publish(
+        TurnStarted(
+            channel=session.channel,
+            message_id=message_id,
+            turn_id=turn_id,
+            attempt=entry.attempts,
+            model=session.launch.model,
+            session_id=session.session_id,
+        )
     )
     services.record(
         "turn.started",
@@ -150,6 +158,7 @@ def announce_start(entry: Entry, turn_id: str, session: Session, services: Servi
         model=session.launch.model,
         attempt=entry.attempts,
     )
+    return event.time
 
 
 def record_end(entry: Entry, outcome: Outcome, verdict: Verdict, services: Services) -> None:

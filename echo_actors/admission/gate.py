@@ -106,6 +106,11 @@ class Gate:
     state: GateState = attrs.Factory(GateState)
     _changed: trio.Event = attrs.Factory(trio.Event)
 
+    @property
+    def closed_for(self) -> float:
+        """Seconds until a turn may start; 0 when it may."""
+        return max(0.0, self.state.closed_until - self.now())
+
     def try_to_enter(self) -> int | None:
         """A ticket as ``enter`` gives it, or None when that would have to wait."""
         return None if self.state.admit(self.now()) else self.state.closures

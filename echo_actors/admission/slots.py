@@ -49,6 +49,11 @@ class Slots:
             self.release()
 
     @property
+    def total(self) -> int:
+        """How many there are."""
+        return self._total
+
+    @property
     def held(self) -> int:
         """How many are held now."""
         return self._total - self._free

@@ -1,14 +1,12 @@
-"""The one thread that appends audit records to their file.
+"""The one thread that appends audit records to their file, begins the next file, and removes old ones.
 
 Records are chained here, when they are written, and not when they are made: one that had to be dropped leaves the
 chain whole, and an ``audit.lost`` record in its place. A write that stops midway (a full disk) is taken up again at
-the byte where it stopped.
+the byte where it stopped. A file is followed by the next only between two batches, when it ends with a whole line.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +15,15 @@ import attrs
 
 from echo_actors.audit.chain import Head, link
 from echo_actors.audit.record import Step
+from echo_actors.audit.rotation import LogFile, Old
 
 REST, LONGEST_REST = 10.0, 0.1
 """How many times as long as it worked the thread rests, and at most for how many seconds: both threads cannot run at
 once, and each change from one to the other costs the engine what its core had in its caches (measured: a thread that
 woke for each record cost a third of the throughput)."""
+
+RETENTION_EVERY = 3600.0
+"""Seconds between looks for old files, besides the looks when a file is full."""
 
 _EXIT_POLL = 1.0
 """Seconds between looks whether the program has ended without closing the log."""
@@ -54,30 +56,36 @@ class _Batch:
 
 @attrs.define(eq=False)
 class Writer:
-    """Owns the file descriptor, the chain's state, and the thread.
+    """Owns the file, the chain's state, and the thread.
 
     Attributes:
         head: The last record that is in the file.
         problem: Why nothing can be written now; None when it can.
+        dropped: How many records found no room so far, or could not be made.
         unmade: How many records could not be made, and why the last could not; None when all could.
     """
 
-    _fd: int
+    _file: LogFile
     head: Head
     _chain: Head
     _unfinished: bytes
     _limit: int
     _retry: float
-    _write: Callable[[int, bytes | memoryview], int]
     _render: Callable[[Step], bytes]
     _lost: Callable[[int, str], bytes]
+    _pruned: Callable[[Old], bytes]
     problem: str | None = None
+    dropped: int = attrs.field(default=0, init=False)
     unmade: str | None = attrs.field(default=None, init=False)
     _unmade: int = attrs.field(default=0, init=False)
     _wake: threading.Condition = attrs.field(factory=threading.Condition, init=False)
     _queue: _Batch = attrs.field(factory=_Batch, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _rest: float = attrs.field(default=0.0, init=False)
+    _not_followed: str | None = attrs.field(default=None, init=False)
+    _not_removed: str | None = attrs.field(default=None, init=False)
+    _next_rotation: float = attrs.field(default=0.0, init=False)
+    _next_look: float = attrs.field(default=0.0, init=False)
     _owner: threading.Thread = attrs.field(factory=threading.current_thread, init=False)
     _thread: threading.Thread = attrs.field(init=False)
 
@@ -108,6 +116,7 @@ class Writer:
             if queue.lost or queue.size + size > self._limit:
                 queue.cause = queue.cause or self.problem or "more records came than could be written"
                 queue.lost += 1
+                self.dropped += 1
             else:
                 queue.steps.append(step)
                 queue.size += size
@@ -136,7 +145,7 @@ class Writer:
                 synced = written and any(waiter.sync for waiter in batch.waiters) and self._sync()
                 for waiter in batch.waiters:
                     waiter.tell(synced if waiter.sync else written)
-                if not written:
+                if not written or not self._tidy():
                     break
         finally:
             self._finish()
@@ -162,6 +171,13 @@ class Writer:
         records = [self._made(step) for step in batch.steps]
         if batch.lost:
             records.append(self._lost(batch.lost, batch.cause))
+        unwritten = self._write_lines(records)
+        if unwritten:
+            self._give_up(unwritten + max(batch.lost - 1, 0))
+        return not unwritten
+
+    def _write_lines(self, records: list[bytes]) -> int:
+        """Write records, however long that takes; give how many are not written, because the log was closed."""
         chain, lines = self._chain, []
         for record in records:
             line, chain = link(chain, record)
@@ -171,17 +187,57 @@ class Writer:
             # Asked before the attempt: one is made after the log was closed.
             last_attempt = self._closing
             try:
-                data = data[self._write(self._fd, data) :]
+                data = data[self._file.write(data) :]
             except OSError as problem:
                 self.problem = str(problem)
                 if last_attempt:
-                    self._give_up(bytes(data).count(b"}\n") + max(batch.lost - 1, 0))
-                    return False
+                    return bytes(data).count(b"}\n")
                 with self._wake:
                     self._wake.wait_for(self._stopping, self._retry)
         if lines:
             self._unfinished, self.problem = b"", None
             self._chain = self.head = chain
+        return 0
+
+    @property
+    def untidy(self) -> str | None:
+        """Why a full file is not followed by another, or an old one not removed; None when all is as it should."""
+        return self._not_followed or self._not_removed
+
+    def _tidy(self) -> bool:
+        """Begin another file when this one is full, and remove what is old; False as for a batch."""
+        now = time.monotonic()
+        if self._unfinished or now < self._next_rotation:
+            return True
+        try:
+            if self._file.is_full:
+                self._file.rotate(self.head.seq)
+                self._next_look = 0.0
+            self._not_followed = None
+        except OSError as problem:
+            self._next_rotation, self._not_followed = now + self._retry, str(problem)
+            return True
+        if now < self._next_look:
+            return True
+        self._next_look = now + RETENTION_EVERY
+        try:
+            went_on = self._remove_old()
+        except OSError as problem:
+            self._not_removed = str(problem)
+            return True
+        self._not_removed = None
+        return went_on
+
+    def _remove_old(self) -> bool:
+        old = self._file.old()
+        if old is None:
+            return True
+        # What tells of the cut is on the disk before the cut is made.
+        if unwritten := self._write_lines([self._pruned(old)]):
+            self._give_up(unwritten)
+            return False
+        self._file.sync()
+        self._file.remove(old)
         return True
 
     def _made(self, step: Step) -> bytes:
@@ -190,6 +246,7 @@ class Writer:
             return self._render(step)
         except Exception as error:  # noqa: BLE001 - a mask is somebody else's
             self._unmade += 1
+            self.dropped += 1
             # The error's own text may hold what the mask was to hide.
             cause = f"{step.event} could not be made into a record: {type(error).__name__}"
             self.unmade = f"{self._unmade} audit records are lost, the last because {cause}"
@@ -203,7 +260,7 @@ class Writer:
 
     def _sync(self) -> bool:
         try:
-            os.fsync(self._fd)
+            self._file.sync()
         except OSError as problem:
             self.problem = str(problem)
             return False
@@ -216,5 +273,4 @@ class Writer:
         for waiter in left:
             waiter.tell(False)
         self._sync()
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+        self._file.close()

@@ -123,6 +123,9 @@ class TurnListener(Protocol):
     def on_event(self, event: Event) -> None:
         """The turn made an event, not yet stamped with time and cursor."""
 
+    def on_last_word(self, result: TurnResult) -> None:
+        """The turn was cancelled, and the CLI had a result all the same: what it cost, perhaps an answer."""
+
 
 class Silence:
     """The listener of a process that is got ready while no turn runs."""
@@ -138,6 +141,9 @@ class Silence:
 
     def on_event(self, event: Event) -> None:
         """Nobody listens."""
+
+    def on_last_word(self, result: TurnResult) -> None:
+        """It has no turn."""
 
 
 @attrs.frozen(kw_only=True)
@@ -190,6 +196,18 @@ class Processes:
     memory: int = 0
 
 
+@attrs.frozen
+class ProcessStatus:
+    """A channel's process.
+
+    Attributes:
+        memory: The private bytes that it and its tools had when they were last measured; 0 before.
+    """
+
+    pid: int
+    memory: int
+
+
 class Driver(Protocol):
     """Runs turns, one at a time per channel."""
 
@@ -212,6 +230,12 @@ class Driver(Protocol):
 
     def processes(self) -> Processes:
         """What runs at this moment, for an operator."""
+
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process, for an operator; None when it has none, or the driver has no processes."""
+
+    def problem(self) -> str:
+        """Why no turn could run now, of any channel; empty when turns can. May be called in any thread."""
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run one turn to its end.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -27,6 +27,9 @@ resumes a session whose last message has no answer. None of it is an answer."""
 CHAINED = frozenset({"user", "assistant", "attachment", "system", "progress"})
 """The types that make the conversation: each names the one before it."""
 
+LONGEST_LINE = 64 * 2**20
+"""The longest line that is read, in bytes. A file that somebody else has damaged may be one line."""
+
 _INTERRUPTED = frozenset({"[Request interrupted by user]", "[Request interrupted by user for tool use]"})
 _COMMAND = ("<command-name>", "<local-command-stdout>", "<local-command-stderr>", "<bash-")
 _SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
@@ -40,6 +43,17 @@ class Kind(enum.Enum):
     SUMMARY = enum.auto()
     NOTE = enum.auto()
     LINK = enum.auto()
+
+
+def lines_of(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines of a transcript, each with where it begins; of one that is too long only the beginning."""
+    offset = 0
+    while line := file.readline(LONGEST_LINE):
+        yield offset, line
+        offset += len(line)
+        while line and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE)
+            offset += len(line)
 
 
 def parsed(line: bytes) -> dict[str, Any] | None:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from echo_actors.claude.entries import CHAINED, may_be_chained
+from echo_actors.claude.entries import CHAINED, lines_of, may_be_chained
 from echo_actors.claude.transcript import Transcript
+from echo_actors.regular_file import open_regular
 
 _REPLACEMENT = b'"content-replacement"'
 """Says which results of tools were shown to the model shortened."""
@@ -34,7 +35,7 @@ def fork(transcript: Transcript, new_id: Callable[[], object] = uuid.uuid4) -> s
     target = transcript.path.with_name(f"{session_id}.jsonl")
     unfinished = target.with_suffix(".tmp")
     try:
-        with transcript.path.open("rb") as source:
+        with open_regular(transcript.path) as source:
             unfinished.touch(mode=0o600, exist_ok=False)
             with unfinished.open("wb") as file:
                 file.writelines(_lines(source, session_id))
@@ -49,7 +50,7 @@ def fork(transcript: Transcript, new_id: Callable[[], object] = uuid.uuid4) -> s
 
 def _lines(source: BinaryIO, session_id: str) -> Iterator[bytes]:
     """The lines of the copy; those that cannot be read are left out, as the CLI leaves them out when it resumes."""
-    for line in source:
+    for _, line in lines_of(source):
         if not may_be_chained(line) and _REPLACEMENT not in line:
             continue
         try:

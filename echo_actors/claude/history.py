@@ -16,9 +16,11 @@ from echo_actors.claude.branch import Row, current, grouped, result_offsets
 from echo_actors.claude.content import block_of, contents, items, reply_text, table
 from echo_actors.claude.driver import KeptSession
 from echo_actors.claude.entries import (
+    LONGEST_LINE,
     Entry,
     Kind,
     is_chained,
+    lines_of,
     looks_whole,
     may_be_chained,
     noted,
@@ -32,6 +34,7 @@ from echo_actors.claude.transcript import Transcript
 from echo_actors.errors import CLIFailed, InvalidMessage
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import Block, Usage
+from echo_actors.regular_file import open_regular
 from echo_actors.safety.unfence import unfence
 
 
@@ -52,7 +55,7 @@ def read_history(
     """
     transcript = Transcript.kept(session.session_id, session.working_dir, environment)
     try:
-        with transcript.path.open("rb") as file:
+        with open_regular(transcript.path) as file:
             return _Reader.of(file).page(session, limit, before)
     except FileNotFoundError:
         return None
@@ -78,14 +81,13 @@ class _Reader:
     @classmethod
     def of(cls, file: BinaryIO) -> _Reader:
         rows: list[Row] = []
-        offset = damaged = 0
-        for line in file:
+        damaged = 0
+        for offset, line in lines_of(file):
             entry = parsed(line) if may_be_chained(line) else None
             if entry is not None and is_chained(entry):
                 rows.append(Row.of(entry, offset))
             elif entry is None:
                 damaged += not looks_whole(line) or may_be_chained(line)
-            offset += len(line)
         branch = current(rows)
         return cls(file, grouped(branch), result_offsets(rows, branch), damaged)
 
@@ -117,7 +119,7 @@ class _Reader:
 
     def _read(self, offset: int) -> Entry:
         self.file.seek(offset)
-        return parsed(self.file.readline()) or {}
+        return parsed(self.file.readline(LONGEST_LINE)) or {}
 
     def _entries(self, group: Sequence[Row]) -> list[HistoryEntry]:
         read = [self._read(row.offset) for row in group]

@@ -39,6 +39,10 @@ def _count(source: Mapping[str, Any], names: Mapping[str, str]) -> Usage:
     return Usage(**{ours: int(number(source.get(theirs))) for ours, theirs in names.items()})
 
 
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(*map(sum, zip(attrs.astuple(one), attrs.astuple(other), strict=True)))
+
+
 def number(value: object) -> float:
     """A count or an amount from the wire; what is no number from 0 to ``MOST`` counts as nothing."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST:
@@ -79,9 +83,7 @@ class Meter:
         A result that answers no message of ours was paid for all the same; the next turn carries it.
         """
         usage, cost = self._since_last(result)
-        self._unclaimed = Usage(
-            *(a + b for a, b in zip(attrs.astuple(self._unclaimed), attrs.astuple(usage), strict=True))
-        )
+        self._unclaimed = _sum(self._unclaimed, usage)
         self._unclaimed_cost += cost
         self.spent += cost
         if not claimed:
@@ -89,6 +91,16 @@ class Meter:
         usage, cost = self._unclaimed, self._unclaimed_cost
         self._unclaimed, self._unclaimed_cost = Usage(), 0.0
         return usage, cost
+
+    @property
+    def owes(self) -> bool:
+        """Whether it has read what no turn has carried yet."""
+        return self._unclaimed_cost > 0 or self._unclaimed != Usage()
+
+    def take_over(self, other: Meter) -> None:
+        """Let the next turn here carry what no turn there has carried: its process is gone."""
+        self._unclaimed, other._unclaimed = _sum(self._unclaimed, other._unclaimed), Usage()
+        self._unclaimed_cost, other._unclaimed_cost = self._unclaimed_cost + other._unclaimed_cost, 0.0
 
     def affords(self, turn_budget: float | None) -> bool:
         """Whether enough of a turn's budget is left for one more turn of the process."""

@@ -19,6 +19,7 @@ from echo_actors.claude.driver import (
     Launch,
     Phase,
     Processes,
+    ProcessStatus,
     SessionLost,
     SessionRequest,
     Silence,
@@ -148,6 +149,8 @@ class Residency:
         except BaseException:
             with trio.CancelScope(shield=True):
                 ended = await resident.ends_when_asked(INTERRUPT_PATIENCE * self.settings.teardown_timeout)
+            if (last_word := resident.take(request.turn_id)) is not None:
+                listener.on_last_word(last_word)
             await self.roster.let_go(resident, "the turn was cut short", hurry=not ended)
             raise
         resident.rest(trio.current_time())
@@ -232,6 +235,14 @@ class Residency:
         """What runs at this moment; see ``Driver``."""
         return attrs.evolve(self.roster.processes(), memory=self.memory.total)
 
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process; see ``Driver``."""
+        return self.roster.process(channel)
+
+    def problem(self) -> str:
+        """Whether the CLI is still there; see ``Driver``."""
+        return self.spawner.problem()
+
     @property
     def residents(self) -> dict[str, int]:
         """The process ids of the residents, by channel."""
@@ -245,7 +256,7 @@ class Residency:
         if resident is None:
             return None
         same_session = resident.machine.session_id == request.session_id
-        fits = same_session and resident.launch.serves(request.launch)
+        fits = same_session and resident.serves(request.launch)
         if resident.usable and fits and resident.machine.meter.affords(request.launch.turn_budget_usd):
             return resident
         await self.roster.let_go(

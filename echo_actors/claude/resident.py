@@ -144,16 +144,10 @@ class Resident:
         Raises:
             CLIFailed: The process takes nothing any more.
         """
-        self._process().send(
-            {
-                "type": "user",
-                "uuid": uuid_,
-                "message": {"role": "user", "content": content},
-                "parent_tool_use_id": None,
-                # A person did not type this at a terminal: no slash commands, no attached files.
-                "client_composed": True,
-            }
-        )
+        message = {"role": "user", "content": content}
+        frame = {"type": "user", "uuid": uuid_, "message": message, "parent_tool_use_id": None}
+        # A person did not type this at a terminal: no slash commands, no attached files.
+        self._process().send({**frame, "client_composed": True})
         self.machine.sent(uuid_)
         self.fresh = False
 
@@ -181,11 +175,22 @@ class Resident:
         Raises:
             CLIFailed: The process ended without one.
         """
-        while uuid_ not in self._results:
+        while (result := self.take(uuid_)) is None:
             await self._wait()
-        result = self._results[uuid_]
-        self._results = {other: each for other, each in self._results.items() if each is not result}
         return result
+
+    def take(self, uuid_: str) -> TurnResult | None:
+        """The result that names a message, if there is one; it is given once."""
+        result = self._results.get(uuid_)
+        if result is not None:
+            self._results = {other: each for other, each in self._results.items() if each is not result}
+        return result
+
+    def serves(self, launch: Launch) -> bool:
+        """Whether it can run like this, at once or after ``adapt``."""
+        # What it does by itself was begun in its permission mode, perhaps for somebody who may not have another.
+        by_itself = self.machine.background_tasks or self.machine.own_turn
+        return self.launch.serves(launch) and (self._mode == launch.permission_mode or not by_itself)
 
     async def adapt(self, launch: Launch) -> None:
         """Let the next turn run like this, as far as a running CLI can be changed.

@@ -9,7 +9,8 @@ import attrs
 import trio
 
 from echo_actors.audit import Record
-from echo_actors.claude.driver import Launch, Processes
+from echo_actors.claude.driver import Launch, Processes, ProcessStatus
+from echo_actors.claude.meter import Meter
 from echo_actors.claude.process import CLIProcess
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.resident import Resident
@@ -38,6 +39,7 @@ class Roster:
     spares: list[Resident] = attrs.field(factory=list, init=False)
     spare_start: trio.CancelScope | None = attrs.field(default=None, init=False)
     on_change: Callable[[], None] = attrs.field(default=lambda: None, init=False)
+    _owed: dict[str, Meter] = attrs.field(factory=dict, init=False)
     _residents: dict[str, Resident] = attrs.field(factory=dict, init=False)
     _ending: dict[str, set[CLIProcess]] = attrs.field(factory=dict, init=False)
     _places: trio.CapacityLimiter = attrs.field(init=False)
@@ -69,6 +71,13 @@ class Roster:
             ending=sum(map(len, self._ending.values())),
         )
 
+    def process(self, channel: str) -> ProcessStatus | None:
+        """The channel's process, if it has one."""
+        resident = self._residents.get(channel)
+        if resident is None or resident.process is None:
+            return None
+        return ProcessStatus(resident.process.pid, resident.memory)
+
     def watched(self) -> Iterator[tuple[Identity, Callable[[], None]]]:
         """The processes of running turns, and who is told when one shows life."""
         for resident in self._residents.values():
@@ -88,6 +97,8 @@ class Roster:
         It is known by its channel at once, so that an interrupt finds it; whoever admits it lets it go.
         """
         self._residents[resident.channel] = resident
+        if (owed := self._owed.pop(resident.channel, None)) is not None:
+            resident.machine.meter.take_over(owed)
         if not self.has_free_place():
             self._free(self._waiting + 1)
         await self._places.acquire_on_behalf_of(resident)
@@ -228,6 +239,7 @@ class Roster:
         if resident.muted:
             return False
         resident.mute()
+        self._inherit(resident)
         if self._residents.get(resident.channel) is resident:
             del self._residents[resident.channel]
         if resident in self.spares:
@@ -235,6 +247,11 @@ class Roster:
         if resident.process is not None:
             self._ending.setdefault(resident.channel, set()).add(resident.process)
         return True
+
+    def _inherit(self, resident: Resident) -> None:
+        """Keep what no turn of the process has carried, such as the cost of work in its background."""
+        if resident.channel and resident.machine.meter.owes:
+            self._owed.setdefault(resident.channel, Meter(float)).take_over(resident.machine.meter)
 
     def _forget(self, channel: str, process: CLIProcess) -> None:
         ending = self._ending.get(channel, set())

@@ -1,9 +1,9 @@
 """Spares: processes started ahead, so that the first turn of a new channel need not wait for a start.
 
-A spare is a CLI that runs with the default launch under the id of a new session, and has answered a first request. It
-is claimed when a channel asks for the id of its new session: the id is stored before the turn begins, so a crash in
-that turn finds the transcript. A channel's model and permission mode are set live; nothing else of a
-running CLI can be changed.
+A spare is a CLI that runs as for a member, in a channel without options of its own, under the id of a new session, and
+has answered a first request. It is claimed when a channel asks for the id of its new session: the id is stored before
+the turn begins, so a crash in that turn finds the transcript. A channel's model and permission mode are set live;
+nothing else of a running CLI can be changed.
 """
 
 from __future__ import annotations

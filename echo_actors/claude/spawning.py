@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,6 +53,11 @@ class Spawner:
     nursery: trio.Nursery
     starts: Slots
     vacate: Callable[[Resident], None]
+
+    def problem(self) -> str:
+        """Why nothing can be started any more; empty when it can."""
+        there = os.access(self.cli, os.X_OK)
+        return "" if there else f"the CLI {self.cli} is gone, or cannot be executed any more"
 
     async def spawn(self, resident: Resident, earlier: str | None) -> None:
         """Start the process of a resident that has its place, on an earlier session or on a copy of it.

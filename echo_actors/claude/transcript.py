@@ -17,9 +17,10 @@ import attrs
 import orjson
 
 from echo_actors.claude.content import block_of, contents, reply_text, table
-from echo_actors.claude.entries import SYNTHETIC, parsed, results_in
+from echo_actors.claude.entries import SYNTHETIC, lines_of, parsed, results_in
 from echo_actors.claude.meter import number
 from echo_actors.models import Block
+from echo_actors.regular_file import open_regular
 
 
 def config_dir(environment: Mapping[str, str]) -> Path:
@@ -83,14 +84,17 @@ class Transcript:
         return self.path.is_file()
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """The entries, in the order written. Lines that cannot be read are passed over: the last one may be torn."""
+        """The entries, in the order written; none of a file that cannot be read.
+
+        Lines that cannot be read are passed over: the last one may be torn.
+        """
         try:
-            with self.path.open("rb") as lines:
-                for line in lines:
+            with open_regular(self.path) as file:
+                for _, line in lines_of(file):
                     entry = parsed(line)
                     if entry is not None:
                         yield entry
-        except FileNotFoundError:
+        except OSError:
             return
 
     def total_cost(self) -> float:

@@ -61,6 +61,7 @@ class TurnMachine:
         session_id: The conversation, as the CLI last named it.
         capabilities: From ``init``; None before the first one.
         permission_mode: What the CLI last said that it had changed it to; empty when it never did.
+        own_turn: Whether it runs a turn that no message of ours began, such as one about work in its background.
     """
 
     channel: str
@@ -70,6 +71,7 @@ class TurnMachine:
     model: str = ""
     permission_mode: str = ""
     background_tasks: int = 0
+    own_turn: bool = False
     _sent: dict[str, _State] = attrs.Factory(dict)
     _returned: list[str] = attrs.Factory(list)
     _blocks: Blocks = attrs.Factory(Blocks)
@@ -118,6 +120,7 @@ class TurnMachine:
             case "init":
                 self.capabilities = frozenset(map(str, items(frame, "capabilities")))
                 self.model = str(frame.get("model", ""))
+                self.own_turn = not self._sent
                 if LIFECYCLE not in self.capabilities:
                     self._start(next(iter(self._sent), ""))
             case "api_retry":
@@ -211,6 +214,7 @@ class TurnMachine:
         if not named:
             ended = [uuid for uuid, state in self._sent.items() if state is _State.RUNNING]
         usage, cost = self.meter.read(frame, claimed=bool(ended))
+        self.own_turn = False
         if not ended:
             return [self._event(UnknownFrame, kind="stray result", data={"uuids": list(named)})]
         self.session_id = str(frame.get("session_id") or self.session_id)

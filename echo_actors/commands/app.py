@@ -11,6 +11,7 @@ import structlog
 from cyclopts import App, CycloptsError
 
 from echo_actors._version import __version__
+from echo_actors.commands.audit import audit
 from echo_actors.commands.chat import chat
 from echo_actors.commands.dead_letters import dead_letters
 from echo_actors.commands.demo import demo
@@ -64,7 +65,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, history, dead_letters, prompt, settings, doctor, demo):
+    for command in (chat, send, sessions, history, dead_letters, audit, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

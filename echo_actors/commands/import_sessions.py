@@ -43,7 +43,7 @@ async def import_sessions(
         replace: Take sessions also for channels that have another one in the store, which is then forgotten.
         json: Print what became of each as JSON.
         state_dir: As the setting.
-        working_dir: As the setting: where the sessions' transcripts are to be found from.
+        working_dir: As the setting: where the CLI is to run, and where transcripts are looked for first.
         settings_file: As everywhere.
         ending: How the command may be ended before its time.
     """
@@ -67,19 +67,19 @@ async def import_sessions(
             complain(f"channel {refusal.channel!r} was refused: {refusal.reason}")
     if lost:
         complain(
-            f"of {len(lost)} sessions the CLI has no transcript for {settings.working_dir.resolve()}, such as that of "
-            f"channel {lost[0]!r}: their next message begins a new one; see the setting working_dir"
+            f"of {len(lost)} sessions the CLI has no transcript, such as that of channel {lost[0]!r}: their next "
+            "message begins a new one"
         )
     return Exit.FAILED if imported.refused else Exit.DONE
 
 
 def _without_transcript(imported: Imported, settings: Settings) -> list[str]:
-    """The channels whose session cannot be resumed from where it is said to be."""
+    """The channels whose session cannot be resumed."""
     environ = {**os.environ, **settings.environment}
     return [
         each.channel
         for each in imported.taken
-        if each.session_id and not Transcript.of(each.session_id, settings.working_dir, environ).exists()
+        if each.session_id and not Transcript.kept(each.session_id, settings.working_dir, environ).exists()
     ]
 
 

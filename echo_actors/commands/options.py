@@ -53,8 +53,7 @@ class EngineOptions:
         Raises:
             SettingsError: A name is unknown, or the file cannot be read.
         """
-        options = {name: value for name, value in attrs.asdict(self).items() if name != "settings_file"}
-        return gathered(self.settings_file, **options)
+        return gathered(self.settings_file, **self._options())
 
     def settings(self) -> Settings:
         """The settings.
@@ -62,7 +61,11 @@ class EngineOptions:
         Raises:
             SettingsError: One cannot be used.
         """
-        return self.gathered().build(Settings)
+        # No command answers questions, and a turn would wait for that: the CLI denies at once what may not be used.
+        return gathered(self.settings_file, **self._options(), permission_questions=False).build(Settings)
+
+    def _options(self) -> dict[str, Any]:
+        return {name: value for name, value in attrs.asdict(self).items() if name != "settings_file"}
 
 
 @Parameter(name="*")

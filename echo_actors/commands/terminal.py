@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import select
+import stat
 import sys
 from typing import Final
 
@@ -28,6 +32,20 @@ def console() -> Console:
 def on_terminal() -> bool:
     """Say whether a person reads standard output."""
     return sys.stdout.isatty()
+
+
+def check_reader() -> None:
+    """See that somebody still reads standard output, if that is a pipe; a closed terminal tells by a signal.
+
+    Raises:
+        BrokenPipeError: Nobody does.
+    """
+    if not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        return
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if any(state & select.POLLERR for _, state in poll.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, "nobody reads standard output")
 
 
 def write(text: str) -> None:

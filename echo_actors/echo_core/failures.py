@@ -9,7 +9,7 @@ import attrs
 
 from echo_actors.claude.failures import EMPTY
 from echo_actors.claude.locate import find_cli
-from echo_actors.errors import CallTimedOut, TurnFailed
+from echo_actors.errors import CallTimedOut, TurnFailed, TurnOverBudget
 from echo_actors.models import Outcome, OutcomeKind
 from echo_actors.settings import Settings
 
@@ -36,6 +36,8 @@ def failure(outcome: Outcome, texts: Sequence[str], settings: Settings, environ:
         find_cli(settings.claude_bin, environ)
     if outcome.clock is not None:
         return CallTimedOut(outcome)
+    if outcome.budget is not None:
+        return TurnOverBudget(outcome=outcome, budget=outcome.budget)
     return TurnFailed(attrs.evolve(outcome, reason=_reason(outcome, texts)))
 
 

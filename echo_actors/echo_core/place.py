@@ -10,6 +10,7 @@ import attrs
 
 from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy
+from echo_actors.regular_file import open_regular
 from echo_actors.settings import Settings
 from echo_actors.settings.sources import gather
 from echo_actors.state import strict_json
@@ -73,7 +74,10 @@ def allowed_tools(config_file: Path) -> list[str]:
         SettingsError: It cannot be read. To go on with the built-in list could allow more than was meant.
     """
     try:
-        config = strict_json.loads(config_file.read_text(encoding="utf-8-sig"))
+        with open_regular(config_file) as file:
+            config = strict_json.loads(file.read().decode("utf-8-sig"))
+        if flaw := strict_json.flaw_in(config, "a value"):
+            raise ValueError(flaw)  # noqa: TRY301 - one place for whatever is wrong with it
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as problem:

@@ -9,9 +9,9 @@ import trio
 from echo_actors.actors.verdict import Stop
 from echo_actors.admission.budgets import Account, Limits
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel, check_session
+from echo_actors.engine.intake import check_channel, check_session, choice
 from echo_actors.errors import SettingsError
-from echo_actors.models import Answer, OutcomeKind, Spending
+from echo_actors.models import Answer, OutcomeKind, Spending, Trust
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, OptionChanges
 from echo_actors.settings.layers import changed, in_channel
 from echo_actors.state.records import SessionSnapshot
@@ -64,10 +64,11 @@ class ChannelCalls(Calls):
     async def adopt(self, channel: str, session_id: str) -> None:
         """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
 
-        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+        Its transcript may be that of another working directory, and is then moved to the channel's. If there is none,
+        that turn begins a new session.
 
         Args:
-            channel: Whatever session it has is forgotten.
+            channel: Whatever session it has is forgotten, and its counts; its options stay.
             session_id: Of the CLI's, a UUID.
 
         Raises:
@@ -80,25 +81,31 @@ class ChannelCalls(Calls):
                 await actor.session.take_over(claim, session_id)
         self._services.record("operator.adopt", channel=channel, session=session_id)
 
-    async def prewarm(self, channel: str) -> bool:
+    async def prewarm(self, channel: str, *, trust: Trust | None = None) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
 
         It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
         does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
         goes wrong is recorded, not raised: the next message meets it anyway.
 
+        Args:
+            channel: The conversation's key.
+            trust: Of the message that is expected, as another one may need another process; that of the channel's last
+                turn by default, ``member`` before the first.
+
         Returns:
             Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
             gets none, and no turn that runs or another channel that waits loses its place to one.
 
         Raises:
-            InvalidMessage: The channel's name cannot be one.
+            InvalidMessage: The channel's name cannot be one, or there is no such trust.
             EngineClosed: The engine is draining.
         """
+        expected = None if trust is None else choice(Trust, trust)
         if check_channel(channel) in self._supervisor.suspended:
             await trio.lowlevel.checkpoint()
             return False
-        return await self._supervisor.actor(channel).prewarm()
+        return await self._supervisor.actor(channel).prewarm(expected)
 
     async def set_model(self, channel: str, model: str) -> None:
         """Choose the channel's model from its next turn on.
@@ -153,9 +160,12 @@ class ChannelCalls(Calls):
     async def _configure(self, channel: str, changes: OptionChanges, reason: str) -> ChannelOptions:
         given = changed(NO_OPTIONS, changes)
         self.settings.check_options(given)
-        directory = given.working_dir
-        if directory is not None and not await trio.Path(directory).is_dir():
-            raise SettingsError(f"working_dir: {directory} is not a directory.", "working_dir")
+        if given.working_dir is not None:
+            # Kept as it is meant now: the next run of the program may be at home elsewhere.
+            directory = await trio.Path(given.working_dir).resolve()
+            if not await directory.is_dir():
+                raise SettingsError(f"working_dir: {directory} is not a directory.", "working_dir")
+            changes = {**changes, "working_dir": str(directory)}
         return await self._supervisor.actor(check_channel(channel)).configure(changes, reason)
 
     async def resume(self, channel: str) -> bool:

@@ -10,8 +10,8 @@ import trio
 from echo_actors.actors.session import Session
 from echo_actors.claude.driver import KeptSession, SessionLost
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel
-from echo_actors.engine.recorded import check_limit, named
+from echo_actors.engine.intake import check_channel, check_limit
+from echo_actors.engine.recorded import named
 from echo_actors.errors import ConversationExists, InvalidMessage, NoConversation, TranscriptMissing
 from echo_actors.history import History
 from echo_actors.state.records import Claim, SessionSnapshot
@@ -82,6 +82,7 @@ class ConversationCalls(Calls):
             with trio.CancelScope(shield=True):
                 origin, target = actors[channel].session, actors[new_channel].session
                 session_id = await self._fork(channel, origin.snapshot, target, claims[new_channel])
+                actors[new_channel].mailbox.resize(target.settings.mailbox_size)
         self._services.record("operator.fork", channel=channel, forked=new_channel, session=session_id)
 
     # -- within

@@ -1,4 +1,4 @@
-"""What may come in: checks on channels and messages, before anything is stored."""
+"""What may come in: checks on channels, messages and what is asked of them, before anything is done."""
 
 from __future__ import annotations
 
@@ -43,6 +43,16 @@ def check_session(session_id: str) -> str:
     if not usual:
         raise InvalidMessage(f"a session's id is a UUID in small letters, not {session_id!r}")
     return session_id
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a page of nothing.
+
+    Raises:
+        InvalidMessage: The limit is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise InvalidMessage(f"a page has at least 1 entry, not {limit}; None gives all of them")
 
 
 IDS_AT_A_TIME = 256
@@ -112,8 +122,8 @@ def new_message(
         sequence=0,
         accepted_at=now,
         author=author,
-        trust=_choice(Trust, options.get("trust", Trust.MEMBER)),
-        busy=_choice(BusyPolicy, options.get("busy", BusyPolicy.QUEUE)),
+        trust=choice(Trust, options.get("trust", Trust.MEMBER)),
+        busy=choice(BusyPolicy, options.get("busy", BusyPolicy.QUEUE)),
         deadline=deadline,
     )
 
@@ -153,7 +163,12 @@ def _ids(random_bytes: Callable[[int], bytes]) -> Iterator[str]:
             yield f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def _choice(kind: type[E], value: str) -> E:
+def choice(kind: type[E], value: str) -> E:
+    """The word of an enumeration that a text is.
+
+    Raises:
+        InvalidMessage: It is none; the text lists those that there are.
+    """
     try:
         return kind(value)
     except ValueError:

@@ -21,15 +21,18 @@ from echo_actors.actors.topic import Hub
 from echo_actors.admission.budgets import RETENTION, Budgets
 from echo_actors.admission.gate import Gate
 from echo_actors.admission.slots import Slots
-from echo_actors.audit import AuditLog, Head, Record, open_audit
+from echo_actors.audit import AuditLog, Record
 from echo_actors.claude.driver import Driver
 from echo_actors.claude.launching import launch_for
 from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
+from echo_actors.engine.auditing import engine_audit, mask_of, sync_before_ends, watch_audit
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
+from echo_actors.engine.measures import DEFINITIONS, metrics_of
+from echo_actors.engine.watch import Watch
 from echo_actors.errors import StoreError
 from echo_actors.models import Trust
 from echo_actors.personality import (
@@ -45,8 +48,8 @@ from echo_actors.settings.layers import for_trust
 from echo_actors.state.records import Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
+from echo_actors.telemetry.telemetry import Providers, Telemetry, open_telemetry
 
-AUDIT_HEAD = "audit.head"
 RUNS = "runs"
 FORGOTTEN = "forgotten"
 FORGET_EVERY = 3600.0
@@ -55,7 +58,11 @@ FORGET_EVERY = 3600.0
 
 @asynccontextmanager
 async def open_engine(
-    settings: Settings | None = None, *, driver: Driver | None = None, permissions: PermissionCallback | None = None
+    settings: Settings | None = None,
+    *,
+    driver: Driver | None = None,
+    permissions: PermissionCallback | None = None,
+    telemetry: Providers | None = None,
 ) -> AsyncIterator[Engine]:
     """Open an engine for the block; leaving the block drains it.
 
@@ -65,7 +72,10 @@ async def open_engine(
         settings: ``Settings.load()`` by default.
         driver: Runs the turns instead of the Claude CLI.
         permissions: Answers permission questions, in a task for each, and turns the setting ``permission_questions``
-            on. Cancelled when the question is over; one that raises denies.
+            on: a function that does not wait, or an async one, cancelled when the question is over. One that raises
+            denies.
+        telemetry: Where spans and metrics go; by default to OpenTelemetry's global providers, if the setting
+            ``telemetry`` is on, and nowhere otherwise.
 
     Raises:
         SettingsError: A setting in the environment or in the settings file is unknown or cannot be used.
@@ -81,7 +91,7 @@ async def open_engine(
     async with AsyncExitStack() as rooms:
         prompt = build_system_prompt(settings.personality_dir or default_personality_dir(Path.cwd()))
         store = await rooms.enter_async_context(open_sqlite_store(settings.state_dir, owner=run_id, now=_now))
-        audit = await rooms.enter_async_context(_audit(settings, store, run_id))
+        audit = await rooms.enter_async_context(engine_audit(settings, store, run_id))
         _announce_start(audit.record, settings, store)
         await rooms.enter_async_context(_run_noted(store, run_id, audit.record))
         # The longest line that the CLI may write fits, with another before it.
@@ -109,22 +119,27 @@ async def open_engine(
             now=_now,
             new_id=id_source(),
             permissions=permissions,
+            audit_sync=sync_before_ends(settings, audit),
         )
-        async with _running(services, audit) as engine:
+        watch = Watch(_telemetry(services, telemetry, rooms))
+        async with _running(services, audit, watch) as engine:
             yield engine
 
 
 @asynccontextmanager
-async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]:
+async def _running(services: Services, audit: AuditLog, watch: Watch) -> AsyncIterator[Engine]:
     """Run the actors for the block. What the block raises comes out as it is, not in the nursery's group."""
     last_sequence = await services.store.last_sequence()
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         supervisor = Supervisor(services, nursery, last_sequence, random.random)
-        engine = Engine(services, supervisor, audit)
+        engine = Engine(services, supervisor, audit, watch)
+        nursery.start_soon(watch.beat, lambda: metrics_of(engine.status()))
+        nursery.start_soon(watch.probe, services.store)
         recovered = await supervisor.recover()
         if recovered:
             services.record("engine.recovered", messages=recovered)
+        nursery.start_soon(watch_audit, audit, services.store, services.hub)
         nursery.start_soon(_forget_old, services.store, services.settings, services.record)
         try:
             yield engine
@@ -136,26 +151,6 @@ async def _running(services: Services, audit: AuditLog) -> AsyncIterator[Engine]
             nursery.cancel_scope.cancel()
     if error is not None:
         raise error
-
-
-@asynccontextmanager
-async def _audit(settings: Settings, store: SQLiteStore, run_id: str) -> AsyncIterator[AuditLog]:
-    """Open the audit log for the block. The store keeps its head, so that a cut tail shows at the next start."""
-    note = await store.note(AUDIT_HEAD)
-    known = Head(**note) if note is not None else None
-    try:
-        audit = open_audit(
-            settings.audit_file, run_id=run_id, clock=_now, content=settings.audit_content, known_head=known
-        )
-    except OSError as problem:
-        raise StoreError(f"the audit log {settings.audit_file} cannot be opened: {problem}") from problem
-    try:
-        yield audit
-    finally:
-        with trio.CancelScope(shield=True):
-            audit.record("engine.closed")
-            await audit.aclose()
-        await _put_at_the_end(store, AUDIT_HEAD, attrs.asdict(audit.head))
 
 
 @asynccontextmanager
@@ -202,6 +197,23 @@ async def _forget_old(store: Store, settings: Settings, record: Record) -> None:
 
 def _ago(seconds: float) -> datetime:
     return datetime.fromtimestamp(max(0.0, time.time() - seconds), UTC)
+
+
+def _telemetry(services: Services, providers: Providers | None, rooms: AsyncExitStack) -> Telemetry | None:
+    """What the events are told to; nothing when nobody wants it, so that no turn pays for it."""
+    if providers is None and not services.settings.telemetry:
+        return None
+    telemetry = open_telemetry(
+        providers or Providers(),
+        services.hub.run_id,
+        observed=DEFINITIONS,
+        content=services.settings.audit_content,
+        on_fault=lambda reason: services.record("telemetry.failed", reason=reason),
+        mask=mask_of(services.settings),
+    )
+    services.hub.tap(telemetry.on_event)
+    rooms.callback(lambda: telemetry.close(services.now()))
+    return telemetry
 
 
 async def _budgets(settings: Settings, store: Store) -> Budgets:

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.errors import InvalidMessage
 from echo_actors.history import History, HistoryEntry, HistoryRole
 from echo_actors.state.store import Store
-
-
-def check_limit(limit: int | None) -> None:
-    """Refuse a page of nothing.
-
-    Raises:
-        InvalidMessage: The limit is below 1.
-    """
-    if limit is not None and limit < 1:
-        raise InvalidMessage(f"a page has at least 1 entry, not {limit}; None gives all of them")
 
 
 async def named(history: History, store: Store) -> History:

@@ -131,6 +131,14 @@ def _direct(call: Callable[..., Any]) -> Any:
     return plain
 
 
+def _anywhere(call: Callable[..., Any]) -> Any:
+    @functools.wraps(call)
+    def at_once(self: _Carried, *args: Any, **kwargs: Any) -> Any:
+        return call(self._engine, *args, **kwargs)
+
+    return at_once
+
+
 def _read(original: property) -> Any:
     return property(lambda self: original.__get__(self._engine), doc=original.__doc__)
 
@@ -140,6 +148,7 @@ _WAYS: dict[Kind, Callable[[Any], Any]] = {
     Kind.ENTERED: _entered,
     Kind.DIRECT: _direct,
     Kind.READ: _read,
+    Kind.ANYWHERE: _anywhere,
 }
 
 

@@ -112,6 +112,14 @@ def _direct(call: Callable[..., Any]) -> Any:
     return blocking
 
 
+def _anywhere(call: Callable[..., Any]) -> Any:
+    @functools.wraps(call)
+    def at_once(self: Blocking, *args: Any, **kwargs: Any) -> Any:
+        return call(self._engine, *args, **kwargs)
+
+    return at_once
+
+
 def _read(original: property) -> Any:
     return property(lambda self: original.__get__(self._engine), doc=original.__doc__)
 
@@ -121,5 +129,6 @@ WAYS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
     Kind.ENTERED: _entered,
     Kind.DIRECT: _direct,
     Kind.READ: _read,
+    Kind.ANYWHERE: _anywhere,
 }
 """Makes the call of a class that is ``Blocking`` from that of the engine."""

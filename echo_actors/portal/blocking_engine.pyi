@@ -4,12 +4,15 @@ import uuid
 from contextlib import AbstractContextManager
 from typing import Unpack
 
+from echo_actors.engine.channels import ChannelStatus
+from echo_actors.engine.health import Health
 from echo_actors.engine.intake import MessageOptions
 from echo_actors.engine.message_calls import OnCancel
 from echo_actors.engine.status import EngineStatus
 from echo_actors.events import Event
 from echo_actors.history import History
 from echo_actors.models.budgets import Spending
+from echo_actors.models.choices import Trust
 from echo_actors.models.messages import Outcome, Receipt, Reply
 from echo_actors.models.permissions import Answer
 from echo_actors.portal.blocking import Blocking
@@ -17,6 +20,7 @@ from echo_actors.portal.iteration import BlockingEvents
 from echo_actors.settings.options import ChannelOptions, OptionChanges
 from echo_actors.settings.settings import Settings
 from echo_actors.state.records import SessionSnapshot
+from echo_actors.telemetry.metric import Metric
 
 class _Stream(BlockingEvents[Event]):
     @property
@@ -50,10 +54,11 @@ class BlockingEngine(Blocking):
     def adopt(self, channel: str, session_id: str) -> None:
         """Let the channel go on, from its next turn, in a session that was begun elsewhere, such as in a terminal.
 
-        Its transcript has to be where the CLI would look for it; otherwise that turn begins a new session.
+        Its transcript may be that of another working directory, and is then moved to the channel's. If there is none,
+        that turn begins a new session.
 
         Args:
-            channel: Whatever session it has is forgotten.
+            channel: Whatever session it has is forgotten, and its counts; its options stay.
             session_id: Of the CLI's, a UUID.
 
         Raises:
@@ -87,6 +92,20 @@ class BlockingEngine(Blocking):
             TurnOverBudget: A budget was used up when its turn came; also a ``BudgetExceeded``.
             TurnTimedOut: One of its clocks ran out.
             InvalidMessage: As for ``post``, like the errors that ``post`` raises and that are not named here.
+        """
+
+    def channels(self, *, after: str = "", limit: int | None = 1000) -> tuple[ChannelStatus, ...]:
+        """What the live channels are doing at this moment, in the order of their names.
+
+        Those that are known and not live, as they have been idle for the setting ``passivate_after``, are in
+        ``sessions``.
+
+        Args:
+            after: The name before the first one: that of the last channel on the page before.
+            limit: The most channels; None for all of them.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
         """
 
     def clear(self, channel: str) -> bool:
@@ -142,6 +161,9 @@ class BlockingEngine(Blocking):
             EngineClosed: The engine is draining.
         """
 
+    def health(self) -> Health:
+        """Whether the engine is alive, and whether it is ready for messages. May be called in any thread."""
+
     def history(self, channel: str, *, limit: int | None = 100, before: str | None = None) -> History:
         """What was said in the channel's conversation, newest last; empty when it has none.
 
@@ -161,6 +183,9 @@ class BlockingEngine(Blocking):
 
     def interrupt(self, channel: str, *, reason: str = "interrupted by the operator") -> bool:
         """End the channel's running turn, whose message is then ``cancelled``; False when none is running."""
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the engine measures: of its status, and with the setting ``telemetry`` of messages, turns and tools."""
 
     def options(self, channel: str) -> ChannelOptions:
         """The channel's own options, as set by ``configure``; what is None is as in the settings."""
@@ -191,19 +216,24 @@ class BlockingEngine(Blocking):
             EngineClosed: The engine is draining.
         """
 
-    def prewarm(self, channel: str) -> bool:
+    def prewarm(self, channel: str, *, trust: Trust | None = None) -> bool:
         """Have the channel's CLI process ready before a message comes, as when somebody begins to type.
 
         It starts the process, or resumes the session of one that hibernated, within the setting ``start_timeout``; so
         does the next message, which waits for this. No model is asked. Asking again is cheap, and counts as use. What
         goes wrong is recorded, not raised: the next message meets it anyway.
 
+        Args:
+            channel: The conversation's key.
+            trust: Of the message that is expected, as another one may need another process; that of the channel's last
+                turn by default, ``member`` before the first.
+
         Returns:
             Whether the channel has a process now that is ready for a turn, or in one. A channel that is suspended
             gets none, and no turn that runs or another channel that waits loses its place to one.
 
         Raises:
-            InvalidMessage: The channel's name cannot be one.
+            InvalidMessage: The channel's name cannot be one, or there is no such trust.
             EngineClosed: The engine is draining.
         """
 

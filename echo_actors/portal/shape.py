@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar, get_type_hints
 
+from echo_actors.engine.calls import ANY_THREAD
+
 T = TypeVar("T")
 
 
@@ -17,6 +19,7 @@ class Kind(Enum):
     ENTERED = "a function that gives an async context manager"
     DIRECT = "a function that does not wait"
     READ = "a property"
+    ANYWHERE = "a function that any thread may call"
 
 
 def public(cls: type) -> dict[str, Any]:
@@ -36,6 +39,8 @@ def kind_of(value: Any) -> Kind:
         return Kind.AWAITED
     if not inspect.isfunction(value) or inspect.isasyncgenfunction(value):
         raise TypeError(f"a portal cannot carry {value!r}")
+    if hasattr(value, ANY_THREAD):
+        return Kind.ANYWHERE
     return Kind.ENTERED if inspect.isasyncgenfunction(inspect.unwrap(value)) or _gives_manager(value) else Kind.DIRECT
 
 

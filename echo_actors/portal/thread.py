@@ -7,10 +7,11 @@ engine. So a program that never closes its portal ends as one that does.
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -102,6 +103,7 @@ class EngineThread:
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _calls: trio.Nursery | None = attrs.field(default=None, init=False)
+    _made: trio.MemorySendChannel[Call[Any]] = attrs.field(init=False)
     _broken_off: bool = attrs.field(default=False, init=False)
     _cut: bool = attrs.field(default=False, init=False)
     _closing: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -115,14 +117,14 @@ class EngineThread:
         self._thread.start()
 
     def call(self, function: Callable[[], Awaitable[T]], if_cancelled: T | None = None) -> Call[T]:
-        """Have a coroutine function called, in a task of its own."""
+        """Have a coroutine function called, in a task of its own. Calls begin in the order in which they are made."""
         call = Call(self, function, if_cancelled)
 
         def begin() -> None:
             if self._calls is None:
                 call.future.set_exception(EngineClosed("the engine is closed"))
             else:
-                call.begin(self._calls)
+                self._made.send_nowait(call)
 
         if not self.soon(begin):
             call.future.set_exception(EngineClosed("the engine is closed"))
@@ -201,8 +203,10 @@ class EngineThread:
         with self._scope:
             async with self._opening() as engine, trio.open_nursery() as calls:
                 self._calls = calls
+                self._made, made = trio.open_memory_channel[Call[Any]](math.inf)
                 self.opened.set_result(engine)
                 calls.start_soon(self._close_when_alone)
+                calls.start_soon(_begin_in_order, made, calls)
                 try:
                     await self._closing.wait()
                     # Here and not only in the engine's own exit, so that those who wait learn how it went.
@@ -217,6 +221,18 @@ class EngineThread:
         while any(map(_may_use_it, threading.enumerate())):  # noqa: ASYNC110 - nothing tells of a thread's end
             await trio.sleep(LOOK_EVERY)
         self._closing.set()
+
+
+async def _begin_in_order(made: trio.MemoryReceiveChannel[Call[Any]], calls: trio.Nursery) -> None:
+    """Begin calls, each one tick after the one before: of the tasks that begin in one, trio may run the last first."""
+    try:
+        async for call in made:
+            call.begin(calls)
+            del call  # While none comes, the last one, and its error, would be kept here.
+    finally:
+        with suppress(trio.WouldBlock):
+            while True:
+                made.receive_nowait().future.set_exception(EngineClosed("the engine is closed"))
 
 
 def _may_use_it(thread: threading.Thread) -> bool:

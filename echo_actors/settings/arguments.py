@@ -10,10 +10,13 @@ from echo_actors.errors import SettingsError
 _SETTINGS: Final = {
     "--add-dir": "add_dirs",
     "--agents": "agents",
+    "--allow-dangerously-skip-permissions": "permission_mode",
     "--allowed-tools": "allowed_tools",
     "--allowedTools": "allowed_tools",
     "--append-system-prompt": "append_system_prompt",
     "--append-system-prompt-file": "append_system_prompt",
+    # Whatever the mode of a level of trust, with this there are no permissions.
+    "--dangerously-skip-permissions": "permission_mode",
     "--disallowed-tools": "disallowed_tools",
     "--disallowedTools": "disallowed_tools",
     "--effort": "effort",
@@ -38,7 +41,16 @@ _ENGINE: Final = frozenset(
     {
         *("-p", "--print", "--input-format", "--output-format", "--verbose", "--replay-user-messages"),
         *("-r", "--resume", "-c", "--continue", "--session-id", "--fork-session", "--no-session-persistence"),
-        *("--bg", "--background", "--cloud", "--environment", "--teleport", "--from-pr", "--remote-control"),
+        *(
+            "--bg",
+            "--background",
+            "--cloud",
+            "--desktop",
+            "--environment",
+            "--teleport",
+            "--from-pr",
+            "--remote-control",
+        ),
         *("-w", "--worktree", "--tmux", "-h", "--help", "-v", "--version"),
         *("--system-prompt-snapshot", "--permission-prompt-tool", "--permission-prompts"),
     }

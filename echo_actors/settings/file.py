@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 
 from echo_actors.errors import SettingsError
+from echo_actors.regular_file import open_regular
 from echo_actors.settings.forms import field_of, from_file
 from echo_actors.settings.toml_lines import Key, key_lines, line_of
 
@@ -89,19 +90,11 @@ def located(problem: SettingsError, path: Path, lines: Mapping[Key, int]) -> Set
 
 def _content(path: Path, *, named: bool) -> bytes | None:
     try:
-        # Without O_NONBLOCK, a pipe in its place would hold everything up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise _unusable(path, "It is no file.")
+        with open_regular(path) as file:
             if not named:
-                _check_owner(path, about)
+                _check_owner(path, os.fstat(file.fileno()))
                 _check_owner(path, path.lstat())
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                content = file.read(MAX_BYTES + 1)
-        finally:
-            os.close(descriptor)
+            content = file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as problem:
         if not named:
             return None

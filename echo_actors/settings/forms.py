@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import json
 import math
 import types
 import typing
@@ -190,6 +191,7 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
     try:
         if typing.get_origin(kind) in (tuple, dict):
             value = orjson.loads(text)
+            json.loads(text, object_pairs_hook=_named_once)
         elif kind is bool:
             value = _WORDS[text.lower()]
         else:
@@ -199,6 +201,15 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
         raise _inside(shown, field.name, problem) from None
     except (TypeError, ValueError, KeyError) as problem:
         raise SettingsError(f"{shown} must be {what}, not {text!r}.", field.name) from problem
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse an object that says something twice: one of the two would be ignored without a word."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise SettingsError(f"{name!r} is there more than once.", name)
+        seen.add(name)
 
 
 def field_of(name: str, fields: Mapping[str, attrs.Attribute[Any]]) -> attrs.Attribute[Any]:

@@ -17,8 +17,6 @@ SAFE: Final[Mapping[Trust, Policy]] = {
 }
 """What holds for a level of trust as long as nobody says otherwise, field by field: strangers can only talk."""
 
-_NAMES: Final = frozenset(field.name for field in attrs.fields(Settings)) - {"policies", "channels"}
-
 
 def in_channel(settings: Settings, channel: str, options: ChannelOptions = NO_OPTIONS) -> Settings:
     """The settings as they hold in a channel: what was set live, over the setting ``channels``, over the others.
@@ -31,9 +29,8 @@ def in_channel(settings: Settings, channel: str, options: ChannelOptions = NO_OP
         return settings
     changes: dict[str, Any] = {}
     for layer in layers:
-        changes |= {name: value for name, value in _given(layer).items() if name in _NAMES}
-    policies = _joined((settings.policies, *(each.policies or {} for each in layers)))
-    changes["policies"] = policies
+        changes |= _given(layer)
+    changes["policies"] = _joined((settings.policies, *(each.policies or {} for each in layers)))
     return attrs.evolve(settings, **changes, channels={}, models=_all_models(settings, changes))
 
 

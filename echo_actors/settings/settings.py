@@ -37,6 +37,24 @@ class Settings:
     )
     audit_path: Path | None = setting(None, "The audit log; else audit.jsonl in the state directory.")
     audit_content: bool = setting(default=False, doc="Write message and reply texts into the audit log.")
+    audit_max_bytes: int = setting(64 * 2**20, "The bytes above which the audit log goes on in a new file.")
+    audit_max_age: float = setting(
+        86400.0, "For the audit log's first record to be in a file before it goes on in a new one.", unit="s"
+    )
+    audit_keep_files: int = setting(100, "How many full files of the audit log are kept; the log records what goes.")
+    audit_keep_for: float = setting(
+        90 * 86400.0, "For a full file of the audit log to be kept after its last record.", unit="s"
+    )
+    audit_sync: bool = setting(
+        default=False,
+        doc="Have the audit log on the disk before a turn's end is announced, if that takes at most 5 s.",
+    )
+    secrets: tuple[str, ...] = setting(
+        (), "Names of variables whose values the audit log must not have, besides those that sound like it (API_KEY)."
+    )
+    telemetry: bool = setting(
+        default=False, doc="Make spans of messages, turns and tools, and count them for metrics."
+    )
     claude_bin: Path | None = setting(None, "The CLI; else CLAUDE_BIN, else PATH, else the SDK wheel's.")
     model: str = setting("sonnet", "The model of channels that have not chosen one; one of `models`.")
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")

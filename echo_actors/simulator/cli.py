@@ -84,12 +84,16 @@ def write_scripted_cli(directory: Path) -> Path:
     It is a shell script, because the path of an interpreter may be too long, or have a space, for a first line.
     """
     import shlex  # noqa: PLC0415 - the scripted CLI itself, which is this file as well, must start fast
+    import tempfile  # noqa: PLC0415 - as above
 
     path = directory / "claude"
     command = [sys.executable, "-I", "-S", __file__]
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
-    path.chmod(0o755)
-    return path
+    # Not in place: a program that is being started cannot be written, and one that is half written runs as nothing.
+    with tempfile.NamedTemporaryFile("w", dir=directory, encoding="utf-8", delete=False) as file:
+        file.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    written = directory / file.name
+    written.chmod(0o755)
+    return written.replace(path)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from uuid import UUID
 import attrs
 
 from echo_actors.errors import ActiveFileError
+from echo_actors.regular_file import open_regular
 from echo_actors.settings import ChannelOptions
 from echo_actors.state import strict_json
 from echo_actors.state.records import SessionSnapshot
@@ -188,11 +188,7 @@ def read_file(path: Path) -> bytes:
         ActiveFileError: It cannot be read, or is no file that could be one of sessions.
     """
     try:
-        # Without waiting for somebody at the other end of a named pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ActiveFileError(str(path), "it is no regular file")
+        with open_regular(path) as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as problem:
         raise ActiveFileError(str(path), f"it cannot be read: {problem.strerror}") from problem

@@ -7,6 +7,7 @@ add a field with a default, and an older one still reads the record.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -14,10 +15,12 @@ from typing import Any, Generic, TypeVar
 import attrs
 import cattrs
 import orjson
+from cattrs.gen import make_dict_unstructure_fn, override
 from cattrs.preconf.orjson import OrjsonConverter, make_converter
 
 from echo_actors.errors import NotStorable, StoreError
 from echo_actors.models import Message, Outcome
+from echo_actors.settings import ChannelOptions
 from echo_actors.state.records import Note, SessionSnapshot
 
 T = TypeVar("T")
@@ -98,6 +101,12 @@ def make_codec() -> Codec:
     # Tool inputs are JSON as the CLI sent them; walking them would cost time and change nothing.
     converter.register_unstructure_hook_func(_is_plain_json, lambda value: value)
     converter.register_structure_hook_func(_is_plain_json, lambda value, _: value)
+    clocks = [field.name for field in attrs.fields(ChannelOptions) if "unit" in field.metadata]
+    endless: dict[str, Any] = {name: override(unstruct_hook=_seconds) for name in clocks}
+    converter.register_unstructure_hook(
+        ChannelOptions,
+        make_dict_unstructure_fn(ChannelOptions, converter, _cattrs_omit_if_default=True, **endless),
+    )
     return Codec(
         Format("message", Message, converter),
         Format("outcome", Outcome, converter),
@@ -108,6 +117,11 @@ def make_codec() -> Codec:
 def _model_as_an_option(fields: Fields) -> Fields:
     """In the first format a snapshot's model was the one that had been chosen, and there were no options."""
     return {**fields, "options": {"model": fields["model"]}}
+
+
+def _seconds(value: float) -> float | str:
+    """A clock's time; JSON has no number for one that never runs out, and would have null, which is no time at all."""
+    return "inf" if math.isinf(value) else value
 
 
 def _is_plain_json(annotation: object) -> bool:

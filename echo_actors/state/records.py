@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -35,7 +35,7 @@ class SessionSnapshot:
         duration_ms: The sum over all turns, like the totals.
         context_tokens: Of the last turn.
         revision: Rises by one with each write; a write must name the revision it was based on.
-        working_dir: Where the CLI ran; its transcript can be found only from there.
+        working_dir: Where the CLI ran, where its transcript is looked for first.
         persona_hash: SHA-256 of the system prompt that the session was started with.
         options: What was set for the channel while the engine ran; it outlives the session.
         extra: What an imported record had that has no field here, or was written in another form; for its export.
@@ -137,6 +137,21 @@ class End:
 
 
 @attrs.frozen
+class StoreHealth:
+    """How a store is doing.
+
+    Attributes:
+        problem: Why it failed to do what it was asked last; empty when it did not, and again after the next write.
+        failures: How many requests failed by its fault. Those that were themselves at fault do not count.
+        waiting: Seconds that the disk has already taken for the requests that it has now.
+    """
+
+    problem: str = ""
+    failures: int = 0
+    waiting: float = 0.0
+
+
+@attrs.frozen
 class Charge:
     """What a channel's attempt at a turn cost, to be stored with what it changes.
 
@@ -151,3 +166,6 @@ class Charge:
 
 Note = dict[str, Any]
 """A small fact that the engine keeps across runs, such as the head of the audit log: plain JSON."""
+
+AUDIT_HEAD: Final = "audit.head"
+"""The note that has the number and the hash of the audit log's last line."""

@@ -17,7 +17,7 @@ from echo_actors.state import statements
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
 from echo_actors.state.lock import DirectoryLock
 from echo_actors.state.opening import Opening, own_directory
-from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage
+from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 from echo_actors.state.writer import Writer
 
 DATABASE_NAME = "store.sqlite3"
@@ -80,6 +80,11 @@ class SQLiteStore:
     _codec: Codec
     _claim: Claim
     set_aside: Path | None
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the database is doing."""
+        return self._writer.health
 
     async def claim(self, channel: str) -> Claim:  # noqa: ARG002 - one claim holds for all channels here
         """Give the one claim of this run."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
-from echo_actors.errors import StoreError, StoreFull
+from echo_actors.errors import NotStorable, StaleRevision, StoreError, StoreFull
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+_ASKED_WRONG = frozenset({sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT})
 
 _ADVICE = {
     sqlite3.SQLITE_READONLY: "the store cannot be written; make its file and directory writable for this user",
@@ -30,6 +32,13 @@ def is_damage(problem: Exception) -> bool:
 def is_busy(problem: Exception) -> bool:
     """Whether it says that another program has the database locked."""
     return isinstance(problem, sqlite3.Error) and _primary(problem) == sqlite3.SQLITE_BUSY
+
+
+def is_the_stores_fault(problem: Exception) -> bool:
+    """Whether the store is what failed, and not what was asked of it."""
+    if isinstance(problem, sqlite3.Error):
+        return _primary(problem) not in _ASKED_WRONG
+    return isinstance(problem, StoreError) and not isinstance(problem, StaleRevision | NotStorable)
 
 
 def translated(problem: Exception) -> Exception:

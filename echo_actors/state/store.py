@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from echo_actors.models import Message
-from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage
+from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 
 
 class Store(Protocol):
@@ -21,6 +21,10 @@ class Store(Protocol):
 
     All methods raise ``StoreFull`` when there is no room and ``StoreError`` for every other failure to read or write.
     """
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the store is doing. May be asked in any thread."""
 
     async def claim(self, channel: str) -> Claim:
         """Take the right to write this channel's records, to be given to the writes below."""

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from echo_actors.state.schema import BUSY_SECONDS
-from echo_actors.state.sqlite_errors import is_busy, is_damage, translated
+from echo_actors.state.sqlite_errors import is_busy, is_damage, is_the_stores_fault, translated
 
 T = TypeVar("T")
 
@@ -58,11 +58,16 @@ class Transactions:
     Attributes:
         guard: Called before each commit; raises a ``StoreError`` when nothing may be written.
         met_damage: Whether the database was found malformed.
+        problem: Why the last request failed that did by the store's fault; empty again once a change was committed.
+        failures: How many requests failed by the store's fault.
     """
 
     connection: sqlite3.Connection
     guard: Callable[[], None]
     met_damage: bool = False
+    problem: str = ""
+    failures: int = 0
+    _before: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Take no time for what is locked; see ``run`` for what does."""
@@ -111,6 +116,8 @@ class Transactions:
         try:
             self.guard()
             self.connection.execute("COMMIT")
+            if self.connection.total_changes != self._before:
+                self.problem = ""
         except Exception as problem:  # noqa: BLE001 - delivered to those who asked
             _roll_back(self.connection)
             self._fail([request for request in group if request.error is None], problem)
@@ -126,6 +133,7 @@ class Transactions:
             self.connection.execute("PRAGMA busy_timeout = 0")
 
     def _run(self, group: Sequence[Request]) -> None:
+        self._before = self.connection.total_changes
         self.connection.execute("BEGIN IMMEDIATE")
         for request in group:
             self._run_one(request)
@@ -151,6 +159,9 @@ class Transactions:
         self.met_damage = self.met_damage or is_damage(problem)
         for request in group:
             request.result, request.error = None, translated(problem)
+        if is_the_stores_fault(problem):
+            self.problem = str(translated(problem))
+            self.failures += len(group)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ import attrs
 import trio
 
 from echo_actors.errors import StoreError
+from echo_actors.state.records import StoreHealth
 from echo_actors.state.sqlite_errors import translated
 from echo_actors.state.transactions import Operation, Progress, Request, Transactions
 
@@ -52,6 +54,7 @@ class Writer:
     _requests: list[Request] = attrs.field(factory=list, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _since: float | None = attrs.field(default=None, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _transactions: Transactions = attrs.field(init=False)
     _thread: threading.Thread = attrs.field(init=False)
@@ -133,6 +136,14 @@ class Writer:
             self._news.set()
         return request
 
+    @property
+    def health(self) -> StoreHealth:
+        """How the database is doing."""
+        # It may become None between two looks at it, when another thread asks.
+        since = self._since
+        waiting = 0.0 if since is None else time.monotonic() - since
+        return StoreHealth(self._transactions.problem, self._transactions.failures, waiting)
+
     async def aclose(self) -> None:
         """Finish what was asked and end the thread; not interrupted by cancellation, but bounded.
 
@@ -166,6 +177,11 @@ class Writer:
             self._jobs.put(None)
 
     async def _run_group(self, group: list[Request]) -> None:
+        self._since = time.monotonic()
+        await self._bring_to_an_end(group)
+        self._since = None
+
+    async def _bring_to_an_end(self, group: list[Request]) -> None:
         transactions, done = self._transactions, trio.Event()
         slow = any(request.slow for request in group)
         progress = Progress.TO_REPEAT if slow else transactions.try_now(group)

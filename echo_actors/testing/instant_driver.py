@@ -30,6 +30,7 @@ from echo_actors.claude.driver import (
     Launch,
     Phase,
     Processes,
+    ProcessStatus,
     SessionLost,
     SessionRequest,
     TurnListener,
@@ -116,6 +117,14 @@ class InstantDriver:
     def processes(self) -> Processes:
         """None."""
         return Processes()
+
+    def process(self, channel: str) -> ProcessStatus | None:  # noqa: ARG002 - as above
+        """None."""
+        return None
+
+    def problem(self) -> str:
+        """There is nothing that could be missing."""
+        return ""
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Give the request's answer, with an event for each of its blocks.

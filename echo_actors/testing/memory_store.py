@@ -11,7 +11,7 @@ import trio
 from echo_actors.errors import StaleRevision, StoreError, StoreFull
 from echo_actors.models import Message, OutcomeKind
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
-from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage
+from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 
 
 @attrs.define(eq=False)
@@ -40,11 +40,17 @@ class MemoryStore:
     disk: MemoryDisk = attrs.field(factory=MemoryDisk)
     _codec: Codec = attrs.field(factory=make_codec, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _failures: int = attrs.field(default=0, init=False)
     _claim: Claim = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.disk.epoch += 1
         self._claim = Claim(self.owner, self.disk.epoch)
+
+    @property
+    def health(self) -> StoreHealth:
+        """Whether the disk is full; nothing else can happen to it."""
+        return StoreHealth("the memory disk is full" if self.disk.full else "", self._failures)
 
     async def claim(self, channel: str) -> Claim:  # noqa: ARG002 - one claim holds for all channels here
         """Give the one claim of this store."""
@@ -224,6 +230,7 @@ class MemoryStore:
         if claim is not None and claim != Claim(self.owner, self.disk.epoch):
             raise StaleRevision(f"the claim of {claim.owner!r} (epoch {claim.epoch}) is not the latest")
         if self.disk.full:
+            self._failures += 1
             raise StoreFull("the memory disk is full")
 
     async def _reading(self) -> None:

@@ -18,6 +18,7 @@ from echo_actors.claude.driver import (
     Launch,
     Phase,
     Processes,
+    ProcessStatus,
     SessionLost,
     SessionRequest,
     TurnListener,
@@ -123,6 +124,14 @@ class PuppetDriver:
     def processes(self) -> Processes:
         """None."""
         return Processes()
+
+    def process(self, channel: str) -> ProcessStatus | None:  # noqa: ARG002 - as above
+        """None."""
+        return None
+
+    def problem(self) -> str:
+        """There is nothing that could be missing."""
+        return ""
 
     async def run_turn(self, request: TurnRequest, listener: TurnListener) -> TurnResult:
         """Run until a decision has come.
