@@ -10,9 +10,12 @@ import pytest
 from commands_program import Program
 
 from echo_actors.commands.masked import masked
+from echo_actors.commands.values import SettingValue, as_text, setting_values
+from echo_actors.safety.redaction import masking
 from echo_actors.settings import Settings
 from echo_actors.settings.example import example
 from echo_actors.settings.reference import markdown
+from echo_actors.settings.sources import gather
 
 FILE = """\
 model = "haiku"
@@ -30,6 +33,8 @@ env = { WIKI = "sekrit-2" }
 [environment]
 PLAIN = "sekrit-3"
 """
+
+NO_FILE = {"ECHO_ACTORS_SETTINGS_FILE": ""}
 
 
 @pytest.fixture
@@ -75,13 +80,45 @@ async def test_no_secret_is_shown(program: Program, command: str, form: tuple[st
 @pytest.mark.parametrize(
     ("name", "value", "shown"),
     [
-        ("environment", {"A": "x"}, {"A": "***"}),
-        ("mcp_servers", {"s": {"url": "u", "headers": {"A": "x"}}}, {"s": {"url": "u", "headers": {"A": "***"}}}),
-        ("cli_settings", {"x": "x", "api_key": "x"}, {"x": "x", "api_key": "***"}),
-        ("cli_settings", {"githubToken": "x", "KEYBOARD": "x"}, {"githubToken": "***", "KEYBOARD": "x"}),
-        ("cli_arguments", ["--x", "sk-ant-" + "a" * 20], ["--x", "***"]),
-        ("hooks", [{"command": "curl -H 'Authorization: Bearer abcdefgh12'"}], None),
-        ("append_system_prompt", "at postgres://me:pass@host/x", "at postgres://***@host/x"),
+        ("environment", {"A": "x"}, {"A": "[secret A]"}),
+        (
+            "mcp_servers",
+            {"s": {"url": "u", "headers": {"A": "x"}}},
+            {"s": {"url": "u", "headers": {"A": "[secret A]"}}},
+        ),
+        ("cli_settings", {"x": "x", "api_key": "x"}, {"x": "x", "api_key": "[secret api_key]"}),
+        (
+            "cli_settings",
+            {"githubToken": "x", "KEYBOARD": "x"},
+            {"githubToken": "[secret githubToken]", "KEYBOARD": "x"},
+        ),
+        ("cli_settings", {"a": {"tokens": ["x", "y"]}}, {"a": {"tokens": ["[secret tokens]", "[secret tokens]"]}}),
+        ("cli_arguments", ["--x", "sk-ant-" + "a" * 20], ["--x", "[secret Anthropic key]"]),
+        (
+            "cli_arguments",
+            ["--api-key", "x", "y", "--token=z"],
+            ["--api-key", "[secret api-key]", "y", "--token=[secret token]"],
+        ),
+        ("cli_arguments", ["--use-token", "--verbose", "x"], ["--use-token", "--verbose", "x"]),
+        ("cli_arguments", ['{"env": {"A_KEY": "x"}, "a": "b"}'], ['{"env": {"A_KEY": "[secret A_KEY]"}, "a": "b"}']),
+        (
+            "hooks",
+            {"c": "curl -H 'Authorization: Bearer x' u"},
+            {"c": "curl -H 'Authorization: [secret Authorization]' u"},
+        ),
+        (
+            "hooks",
+            {"c": "API_KEY=x run --password 'y' z"},
+            {"c": "API_KEY=[secret API_KEY] run --password '[secret password]' z"},
+        ),
+        (
+            "mcp_servers",
+            {"s": {"url": "https://h/?a=b&key=x&c=d"}},
+            {"s": {"url": "https://h/?a=b&key=[secret key]&c=d"}},
+        ),
+        ("append_system_prompt", "at postgres://me:pass@host/x", "at postgres://[secret user of a URL]@host/x"),
+        ("append_system_prompt", "Note: the password: x", "Note: the password: [secret password]"),
+        ("append_system_prompt", "No token of thanks, no key idea.", "No token of thanks, no key idea."),
         ("private_network", "10.0.", "10.0."),
         ("max_turns", 3, 3),
         ("allowed_tools", ["Bash(git push *)"], ["Bash(git push *)"]),
@@ -89,16 +126,35 @@ async def test_no_secret_is_shown(program: Program, command: str, form: tuple[st
 )
 def test_what_may_be_a_secret_is_hidden(name: str, value: object, shown: object) -> None:
     """By the table that it is in, by its name, or by its form."""
-    expected = [{"command": "curl -H 'Authorization: Bearer ***'"}] if shown is None else shown
-    assert masked(name, value) == expected
+    assert masked({name: value}, masking({})) == {name: shown}
+
+
+def test_the_shared_rules_say_what_a_secret_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the audit log must not have is not shown either: values of variables, wherever they stand."""
+    monkeypatch.setenv("GITHUB_TOKEN", "open-sesame")
+    monkeypatch.setenv("ODD", "7 dwarfs")
+    given = gather(
+        Settings,
+        NO_FILE,
+        {"cli_arguments": ["--x", "open-sesame"], "secrets": ["ODD"], "append_system_prompt": "I know 7 dwarfs."},
+    )
+    shown = {each.name: each.value for each in setting_values(given.build(Settings), given)}
+    assert shown["cli_arguments"] == ["--x", "[secret GITHUB_TOKEN]"]
+    assert shown["append_system_prompt"] == "I know [secret ODD]."
+    assert shown["secrets"] == ["ODD"]
+
+
+def test_names_of_secret_variables_are_no_secrets() -> None:
+    """People must see which variables the setting names, though it is called what it is called."""
+    given = gather(Settings, NO_FILE, {"secrets": ["MY_TOKEN", "OTHER"]})
+    assert SettingValue("secrets", ["MY_TOKEN", "OTHER"], "option") in setting_values(given.build(Settings), given)
 
 
 def test_no_default_is_taken_for_a_secret() -> None:
     """People must see what is in force."""
-    for field in Settings.__attrs_attrs__:
-        default = getattr(Settings(), field.name)
-        value = list(default) if isinstance(default, tuple) else default
-        assert masked(field.name, value) == value
+    given = gather(Settings, NO_FILE, {})
+    for each in setting_values(given.build(Settings), given):
+        assert "[secret" not in as_text(each.value)
 
 
 async def test_an_example_and_the_reference_are_printed_whatever_is_set(program: Program) -> None:

@@ -31,7 +31,7 @@ async def settings(
 ) -> int:
     """Show each setting's value, and whether that is the default, the settings file's, a variable's or an option's.
 
-    What may be a secret is shown as ***.
+    What may be a secret is shown as [secret NAME].
 
     Args:
         json: Print names, values and sources as JSON.

@@ -12,8 +12,10 @@ import attrs
 import orjson
 from rich.text import Text
 
-from echo_actors.commands.masked import HIDDEN, masked
+from echo_actors.commands.masked import masked
 from echo_actors.commands.terminal import console, visible
+from echo_actors.engine.auditing import mask_of
+from echo_actors.safety.redaction import Mask, hidden
 from echo_actors.settings import Settings
 from echo_actors.settings.sources import DEFAULT, Gathered
 
@@ -32,10 +34,17 @@ class SettingValue:
 
 def setting_values(settings: Settings, gathered: Gathered) -> list[SettingValue]:
     """Every setting, in the order in which documents have them."""
+    mask = mask_of(settings)
     return [
-        SettingValue(name, masked(name, _plain(getattr(settings, name))), gathered.sources[name])
+        SettingValue(name, _shown(name, getattr(settings, name), mask), gathered.sources[name])
         for name in attrs.fields_dict(Settings)
     ]
+
+
+def _shown(name: str, value: Any, mask: Mask) -> Any:
+    # No setting's own name says that it is a secret: `secrets` has names of variables.
+    plain = _plain(value)
+    return masked(plain, mask, name if isinstance(plain, dict) else "")
 
 
 def _plain(value: Any) -> Any:
@@ -71,6 +80,6 @@ def as_text(value: Any) -> str:
     """A value for people: texts as they are, tables and lists as JSON; of a table that is hidden, the names."""
     if value is None:
         return "none"
-    if isinstance(value, dict) and value and all(each == HIDDEN for each in value.values()):
+    if isinstance(value, dict) and value and all(each == hidden(name) for name, each in value.items()):
         return ", ".join(sorted(value))
     return value if isinstance(value, str) else orjson.dumps(value).decode()
