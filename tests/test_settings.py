@@ -177,11 +177,11 @@ def test_a_name_like_no_other_gets_no_hint() -> None:
     ],
 )
 def test_a_text_that_cannot_be_read_names_its_variable(name: str, text: str) -> None:
-    """And shows the text."""
+    """And shows the text, but not of lists and tables, in which there may be secrets."""
     with pytest.raises(SettingsError) as caught:
         Settings.load({PREFIX + name: text})
     assert PREFIX + name in str(caught.value)
-    assert repr(text) in str(caught.value)
+    assert (repr(text) in str(caught.value)) == (name not in {"MODELS", "ENVIRONMENT", "ALLOWED_TOOLS"})
     assert caught.value.name == name.lower()
 
 

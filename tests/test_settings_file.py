@@ -250,6 +250,11 @@ class TestErrors:
         ("content", "line", "says", "nearest"),
         [
             ("\nmodle = 'opus'", 2, "There is no setting modle.", "model"),
+            ("\nMODEL = 'opus'", 2, "There is no setting MODEL.", "model"),
+            ("audit-content = true", 1, "There is no setting audit-content.", "audit_content"),
+            ("spares = 0\nworking_dir = '~nobody-at-all/x'", 2, "working_dir: Could not determine home", ""),
+            ("[cli_settings]\nx = inf", 1, "cli_settings: it cannot be JSON: Out of range float", ""),
+            ("[cli_settings]\nx = 99999999999999999999", 1, "cli_settings: it cannot be JSON: Integer exceeds", ""),
             ("turn_slots = 'many'", 1, "turn_slots must be a whole number", ""),
             ("turn_slots = 1.5", 1, "turn_slots must be a whole number", ""),
             ("turn_slots = true", 1, "turn_slots must be a whole number", ""),
@@ -274,7 +279,7 @@ class TestErrors:
             ("[policies.owner]\nmodel = 'opos'", 2, "Unknown model 'opos'", "opus"),
             ("[channels.c.policies.owner]\nmodel = 'opos'", 2, "Unknown model 'opos'", "opus"),
             ("[channels.c.policies.owner]\n[channels.c.policies.ownr]", 2, "There is no 'ownr'", "owner"),
-            ("[environment]\nA = '1'\nB = 2", 3, "environment: B must be text, not 2", ""),
+            ("[environment]\nA = '1'\nB = 2", 3, "environment: B must be text, not a whole number", ""),
             ("[mcp_servers.a]\ncommand = 'x'\n[mcp_servers.b]\ncomand = 'x'", 3, "b needs command", "comand"),
             ("[mcp_servers.b]\ncommand = 'x'\ntype = 'stdoi'", 3, "there is no 'stdoi'", "stdio"),
             ("[channels.c.mcp_servers.b]\ntype = 'stdoi'", 2, "there is no 'stdoi'", "stdio"),
@@ -311,6 +316,47 @@ class TestErrors:
         """Errors go to logs."""
         problem = refusal("[environment]\nANTHROPIC_API_KEY = 'sekrit'\nB = 2")
         assert "sekrit" not in str(problem)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "environment = 'API_KEY=sekrit'",
+            "[environment]\nAPI_KEY = ['sekrit']",
+            "mcp_servers = 'sekrit'",
+            "cli_arguments = ['--token', 'sekrit', 3]",
+            "cli_arguments = '--token sekrit'",
+            "[[channels]]\ncli_settings = { a = 'sekrit' }",
+            "append_system_prompt = ['sekrit']",
+        ],
+    )
+    def test_a_secret_in_the_mistake_is_not_told(self, content: str) -> None:
+        """Errors say of which kind it is instead."""
+        assert "sekrit" not in str(refusal(content))
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("ECHO_ACTORS_ENVIRONMENT", '{"TOKEN": "sekrit",}'),
+            ("ECHO_ACTORS_ENVIRONMENT", '["sekrit"]'),
+            ("ECHO_ACTORS_CLI_ARGUMENTS", "--token sekrit"),
+            ("ECHO_ACTORS_HOOKS", "[" * 990 + "]" * 990),
+            ("ECHO_ACTORS_MCP_SERVERS", '{"a": {"env": {"K": "sekrit"}}}'),
+            ("ECHO_ACTORS_TURN_SLOTS", "0"),
+            ("ECHO_ACTORS_MODEL", "opos"),
+        ],
+    )
+    def test_a_variable_that_is_wrong_is_named_and_keeps_its_secret(self, name: str, text: str) -> None:
+        """Whether its form is wrong or what is in it."""
+        with pytest.raises(SettingsError) as caught:
+            Settings.load({name: text})
+        assert name in str(caught.value)
+        assert "sekrit" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+    def test_a_name_that_no_file_can_have_is_an_error(self) -> None:
+        """Of the same kind as all others."""
+        with pytest.raises(SettingsError, match="null byte"):
+            Settings.load({}, settings_file="a\0b")
 
     @pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
     @pytest.mark.parametrize("kind", ["directory", "pipe", "unreadable", "huge", "loop"])

@@ -77,6 +77,9 @@ def read_settings_file(path: Path, fields: Mapping[str, attrs.Attribute[Any]], *
             values[name] = _rebased(from_file(field_of(name, fields), value), path.parent)
         except SettingsError as problem:
             raise located(problem, path, lines) from None
+        except RuntimeError as problem:
+            # expanduser() knows no other way to say it.
+            raise located(SettingsError(f"{name}: {problem}", name), path, lines) from None
     return SettingsFile(path, values, lines)
 
 
@@ -101,6 +104,8 @@ def _content(path: Path, *, named: bool) -> bytes | None:
         raise _unusable(path, f"It cannot be read: {problem.strerror}.") from problem
     except OSError as problem:
         raise _unusable(path, f"It cannot be read: {problem.strerror}.") from problem
+    except ValueError as problem:
+        raise _unusable(path, f"It cannot be read: {problem}.") from problem
     if len(content) > MAX_BYTES:
         raise _unusable(path, f"It has more than {MAX_BYTES:,} bytes.")
     return content

@@ -37,8 +37,15 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _json(value: Any) -> dict[str, Any]:
-    """A copy, so that nobody changes it later; what JSON cannot hold raises ``TypeError``."""
-    table: dict[str, Any] = orjson.loads(orjson.dumps(_exactly(dict)(value)))
+    """A copy, so that nobody changes it later."""
+    try:
+        table: dict[str, Any] = orjson.loads(orjson.dumps(_exactly(dict)(value)))
+        # orjson makes null of inf and nan, without a word.
+        json.dumps(value, allow_nan=False, default=str)
+    except (orjson.JSONEncodeError, ValueError) as problem:
+        if not isinstance(value, dict):
+            raise
+        raise SettingsError(f"it cannot be JSON: {problem}.") from None
     return table
 
 
@@ -64,14 +71,38 @@ def _record(kind: type, value: Any) -> Any:
     return value if isinstance(value, kind) else kind(**checked_names(kind, _exactly(dict)(value)))
 
 
-def _made(name: str, what: str, make: Make, value: Any) -> Any:
-    """Make the value of this name; an error says where it was found."""
+def _made(name: str, what: str, make: Make, value: Any, *, told: bool = False) -> Any:
+    """Make the value of this name; an error says where it was found, and what it was if that may be told."""
     try:
         return make(value)
     except SettingsError as problem:
         raise _inside(name, name, problem) from None
     except (TypeError, ValueError):
-        raise SettingsError(f"{name} must be {what}, not {value!r}.", name) from None
+        raise SettingsError(f"{name} must be {what}, not {_told(value) if told else _kind_of(value)}.", name) from None
+
+
+def _told(value: Any) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) else _kind_of(value)
+
+
+def _kind_of(value: Any) -> str:
+    """What a value is called whose content nobody should see: errors go to logs, and it may have secrets in it."""
+    if isinstance(value, (list, tuple)):
+        return (
+            f"a list with {', '.join(sorted({_KINDS.get(type(each), 'others') for each in value})) or 'nothing'} in it"
+        )
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "a table",
+    list: "a list",
+    types.NoneType: "nothing",
+}
 
 
 def _inside(shown: str, name: str, problem: SettingsError) -> SettingsError:
@@ -108,6 +139,11 @@ def _form(kind: Any) -> tuple[str, Make]:
     return "a table", partial(_record, kind)
 
 
+def _is_collection(kind: Any) -> bool:
+    plain = _without_none(kind) if isinstance(kind, types.UnionType) else kind
+    return typing.get_origin(plain) in (tuple, dict)
+
+
 def _without_none(kind: Any) -> Any:
     return next((each for each in typing.get_args(kind) if each is not types.NoneType), kind)
 
@@ -126,7 +162,7 @@ _WORDS: Final = {
 
 def _coerce(value: Any, field: attrs.Attribute[Any]) -> Any:
     what, make = _form(field.type)
-    return _made(field.name, what, make, value)
+    return _made(field.name, what, make, value, told=not _is_collection(field.type))
 
 
 def _check(_owner: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -188,8 +224,9 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
     declared: Any = field.type
     kind = _without_none(declared) if isinstance(declared, types.UnionType) else declared
     what, make = _form(declared)
+    value: Any = text
     try:
-        if typing.get_origin(kind) in (tuple, dict):
+        if _is_collection(kind):
             value = orjson.loads(text)
             json.loads(text, object_pairs_hook=_named_once)
         elif kind is bool:
@@ -199,8 +236,12 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
         return make(value)
     except SettingsError as problem:
         raise _inside(shown, field.name, problem) from None
-    except (TypeError, ValueError, KeyError) as problem:
-        raise SettingsError(f"{shown} must be {what}, not {text!r}.", field.name) from problem
+    except orjson.JSONDecodeError as problem:
+        # Without its cause, which has the text.
+        raise SettingsError(f"{shown} must be {what}, and is no JSON: {problem.msg}.", field.name) from None
+    except (TypeError, ValueError, KeyError, RecursionError):
+        found = _kind_of(value) if _is_collection(kind) else repr(text)
+        raise SettingsError(f"{shown} must be {what}, not {found}.", field.name) from None
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> None:
@@ -237,5 +278,6 @@ def checked_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like this one, or nothing."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
+    """The known name that is most like this one, in whatever case, or nothing."""
+    names = {each.lower(): each for each in known}
+    return next((names[each] for each in difflib.get_close_matches(name.lower(), names, n=1)), "")

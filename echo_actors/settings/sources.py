@@ -46,15 +46,18 @@ class Gathered:
         """Make the settings.
 
         Raises:
-            SettingsError: A value cannot be used. If it is the file's, the error says where.
+            SettingsError: A value cannot be used. If it is the file's or a variable's, the error says where or which.
         """
         try:
             return kind(**self.values)
         except SettingsError as problem:
-            setting = str((*problem.within, problem.name)[0])
-            if self.file is None or self.sources.get(setting) != self.file_place(setting):
-                raise
-            raise located(problem, self.file.path, self.file.lines) from None
+            setting = str((*problem.within, *problem.name.split(": "))[0])
+            source = self.sources.get(setting, DEFAULT)
+            if self.file is not None and source == self.file_place(setting):
+                raise located(problem, self.file.path, self.file.lines) from None
+            if source.startswith(PREFIX):
+                raise attrs.evolve(problem, reason=f"{source}: {problem.reason}") from None
+            raise
 
     def file_place(self, name: str) -> str:
         """Where the file has a setting; empty if it has not."""
