@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -155,6 +156,23 @@ def test_no_default_is_taken_for_a_secret() -> None:
     given = gather(Settings, NO_FILE, {})
     for each in setting_values(given.build(Settings), given):
         assert "[secret" not in as_text(each.value)
+
+
+@pytest.mark.parametrize("command", ["settings", "doctor"])
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+async def test_whatever_is_in_force_can_be_shown(program: Program, command: str, form: tuple[str, ...]) -> None:
+    """A number that is longer than a machine's, a path that is no UTF-8."""
+    finished = await program.run(
+        *(command, *form),
+        ECHO_ACTORS_TURN_SLOTS="9" * 30,
+        ECHO_ACTORS_WORKING_DIR="\udcff",
+        ECHO_ACTORS_ADD_DIRS='["é"]',
+    )
+    assert (finished.code, finished.err) == (0, "")
+    for shown in ("9" * 30, "\\udcff", "é"):
+        assert shown in finished.out
+    if form:
+        json.loads(finished.out)
 
 
 async def test_an_example_and_the_reference_are_printed_whatever_is_set(program: Program) -> None:

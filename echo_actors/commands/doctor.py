@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import attrs
-import orjson
 from cyclopts import Parameter
 from rich.text import Text
 
@@ -23,7 +22,7 @@ from echo_actors.commands.checks import (
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import EngineOptions, Running
 from echo_actors.commands.terminal import console, visible, write
-from echo_actors.commands.values import SettingValue, setting_values, show_values
+from echo_actors.commands.values import SettingValue, as_json, setting_values, show_values
 from echo_actors.errors import SettingsError
 from echo_actors.settings import Settings
 
@@ -58,16 +57,11 @@ async def doctor(
         findings += check_state(settings.state_dir)
         findings.append(check_personality(settings, Path.cwd()))
     if json:
-        write(_as_json(findings, values))
+        write(as_json({"findings": list(map(attrs.asdict, findings)), "settings": list(map(attrs.asdict, values))}))
     else:
         _show(findings, values)
     # The codes are in the order in which the things are needed.
     return min((finding.exit for finding in findings if finding.exit), default=Exit.DONE)
-
-
-def _as_json(findings: list[Finding], values: list[SettingValue]) -> str:
-    content = {"findings": list(map(attrs.asdict, findings)), "settings": list(map(attrs.asdict, values))}
-    return orjson.dumps(content, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _show(findings: list[Finding], values: list[SettingValue]) -> None:

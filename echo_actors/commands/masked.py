@@ -19,8 +19,9 @@ _SECRET_TABLES: Final = frozenset({"environment", "env", "headers"})
 _NAME: Final = re.compile(r"""(?<![\w-])([\w-]++)(?:\\*["']?(=|:\ *)\\*["']?|\ +["']?)""")
 """A name, and what may be between it and its value."""
 
-_TO_LINE_END: Final = re.compile(r"""[^"'\\\r\n]+""")
-_TO_SPACE: Final = re.compile(r"""[^"'\\\s&]+""")
+_TO_LINE_END: Final = re.compile(r"""(?:[^"'\\\r\n]|\\(?!["']))+""")
+_TO_SPACE: Final = re.compile(r"""(?:[^"'\\\s&]|\\(?!["']))+""")
+"""Values, which end at a quote, also at an escaped one."""
 
 
 def masked(value: Any, mask: Mask, name: str = "") -> Any:

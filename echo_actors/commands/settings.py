@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import attrs
-import orjson
 import trio
 from cyclopts import Group, Parameter
 from cyclopts.validators import MutuallyExclusive
@@ -13,7 +12,7 @@ from cyclopts.validators import MutuallyExclusive
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import EngineOptions, Running
 from echo_actors.commands.terminal import write
-from echo_actors.commands.values import setting_values, show_values
+from echo_actors.commands.values import as_json, setting_values, show_values
 from echo_actors.settings import Settings
 from echo_actors.settings.example import example as example_file
 from echo_actors.settings.reference import markdown as reference
@@ -48,8 +47,7 @@ async def settings(
     gathered = (options or EngineOptions()).gathered()
     values = setting_values(gathered.build(Settings), gathered)
     if json:
-        found = list(map(attrs.asdict, values))
-        write(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+        write(as_json(list(map(attrs.asdict, values))))
     else:
         show_values(values)
     return Exit.DONE

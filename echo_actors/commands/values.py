@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import orjson
 from rich.text import Text
 
 from echo_actors.commands.masked import masked
@@ -82,4 +82,10 @@ def as_text(value: Any) -> str:
         return "none"
     if isinstance(value, dict) and value and all(each == hidden(name) for name, each in value.items()):
         return ", ".join(sorted(value))
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def as_json(content: Any) -> str:
+    """Values for scripts: also numbers of any size, and paths that are no UTF-8, as JSON's escapes."""
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
