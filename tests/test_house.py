@@ -15,7 +15,7 @@ PACKAGE = Path(echo_actors.__file__).parent
 ROOMS = (
     *("commands", "echo_core", "portal", "control", "engine", "actors", "claude", "admission", "state", "personality"),
     *("export", "safety", "rendering", "audit", "telemetry", "events", "settings"),
-    *("errors", "history", "models", "simulator"),
+    *("errors", "history", "models", "regular_file", "simulator"),
 )
 """From top to bottom; a room imports only rooms below it."""
 

@@ -23,6 +23,7 @@ from echo_actors.commands.import_sessions import import_sessions
 from echo_actors.commands.prompt import prompt
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
+from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, run
 
 
@@ -64,7 +65,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, history, dead_letters, audit, prompt, doctor, demo):
+    for command in (chat, send, sessions, history, dead_letters, audit, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

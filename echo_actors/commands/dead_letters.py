@@ -12,12 +12,11 @@ import orjson
 from cyclopts import App, Parameter
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, visible, write
 from echo_actors.errors import InvalidMessage
 from echo_actors.models import OutcomeKind
-from echo_actors.settings import Settings
 from echo_actors.state.records import StoredMessage
 from echo_actors.state.sqlite import SQLiteStore
 
@@ -34,10 +33,10 @@ dead_letters = App(
 
 
 @dead_letters.command(name="list")
-async def list_all(*, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+async def list_all(*, json: Json = False, options: StoreOptions | None = None, ending: Running) -> int:
     """List the dead letters, oldest first."""
     del ending
-    async with _stored(state_dir) as store:
+    async with _stored(options) as store:
         found = [] if store is None else [each async for each in _all(store)]
     if json:
         write(_json([_fields(each) for each in found]))
@@ -47,10 +46,12 @@ async def list_all(*, json: Json = False, state_dir: StateDir = None, ending: Ru
 
 
 @dead_letters.command
-async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+async def show(
+    message_id: MessageId, *, json: Json = False, options: StoreOptions | None = None, ending: Running
+) -> int:
     """Print one dead letter with its text."""
     del ending
-    async with _dead_letter(message_id, state_dir) as (_, found):
+    async with _dead_letter(message_id, options) as (_, found):
         pass
     if json:
         write(_json(_fields(found)))
@@ -61,26 +62,25 @@ async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir
 
 
 @dead_letters.command
-async def resend(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
+async def resend(message_id: MessageId, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Let a dead letter run again, at the next start of an engine, as if it had not been started yet."""
     del ending
-    async with _dead_letter(message_id, state_dir) as (store, found):
+    async with _dead_letter(message_id, options) as (store, found):
         await store.revive(found.message.message_id)
     return Exit.DONE
 
 
 @dead_letters.command
-async def drop(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
+async def drop(message_id: MessageId, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Drop a dead letter for good."""
     del ending
-    async with _dead_letter(message_id, state_dir) as (store, found):
+    async with _dead_letter(message_id, options) as (store, found):
         await store.discard(found.message.message_id)
     return Exit.DONE
 
 
-def _stored(state_dir: StateDir) -> AbstractAsyncContextManager[SQLiteStore | None]:
-    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
-    return opened_store(settings, owner="dead-letters")
+def _stored(options: StoreOptions | None) -> AbstractAsyncContextManager[SQLiteStore | None]:
+    return opened_store((options or StoreOptions()).settings(), owner="dead-letters")
 
 
 async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:
@@ -92,8 +92,10 @@ async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:
 
 
 @asynccontextmanager
-async def _dead_letter(message_id: UUID, state_dir: StateDir) -> AsyncIterator[tuple[SQLiteStore, StoredMessage]]:
-    async with _stored(state_dir) as store:
+async def _dead_letter(
+    message_id: UUID, options: StoreOptions | None
+) -> AsyncIterator[tuple[SQLiteStore, StoredMessage]]:
+    async with _stored(options) as store:
         found = None if store is None else await store.message(str(message_id))
         outcome = None if found is None else found.outcome
         if store is None or found is None or outcome is None or outcome.kind is not OutcomeKind.DEAD_LETTERED:

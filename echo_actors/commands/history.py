@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from echo_actors.claude.driver import KeptSession
 from echo_actors.claude.history import read_history
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, write
 from echo_actors.engine.recorded import named
@@ -30,7 +30,7 @@ async def history(
     *,
     format: Annotated[Format, Parameter(name="--format")] = "markdown",  # noqa: A002 - the option's name
     output: Annotated[Path | None, Parameter(name="--output")] = None,
-    state_dir: StateDir = None,
+    options: StoreOptions | None = None,
     ending: Running,
 ) -> int:
     """Print a channel's conversation from the CLI's transcript; no engine may be running on the store.
@@ -39,11 +39,11 @@ async def history(
         channel: The conversation's key.
         format: What to make of it.
         output: The file to write, in place of what is there; standard output by default.
-        state_dir: As the setting.
+        options: Where the store is.
         ending: How the command may be ended before its time.
     """
     del ending
-    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
+    settings = (options or StoreOptions()).settings()
     async with opened_store(settings, owner="history") as store:
         found = (
             History(channel=channel, session_id=None) if store is None else await _history(channel, store, settings)

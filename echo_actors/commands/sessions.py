@@ -11,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import console, on_terminal, visible, write
-from echo_actors.settings import Settings
 from echo_actors.state.exchange import all_sessions
 from echo_actors.state.records import SessionSnapshot
 
@@ -23,17 +22,20 @@ _TEXT_COLUMNS = ("channel", "model", "last message")
 
 
 async def sessions(
-    *, json: Annotated[bool, Parameter(negative=())] = False, state_dir: StateDir = None, ending: Running
+    *,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    options: StoreOptions | None = None,
+    ending: Running,
 ) -> int:
     """List the sessions in the store; no engine may be running on it.
 
     Args:
         json: Print every field, as a JSON list.
-        state_dir: As the setting.
+        options: Where the store is.
         ending: How the command may be ended before its time.
     """
     del ending
-    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
+    settings = (options or StoreOptions()).settings()
     async with opened_store(settings, owner="sessions") as store:
         found = [] if store is None else [each async for each in all_sessions(store)]
     if json:
