@@ -34,7 +34,7 @@ async def test_all_well_is_exit_code_zero(program: Program) -> None:
     finished = await program.run("doctor", "--json")
     assert finished.code == 0
     levels = {each["subject"]: each["level"] for each in orjson.loads(finished.out)["findings"]}
-    assert levels == dict.fromkeys(("cli", "cli version", "state", "disk", "personality"), "ok")
+    assert levels == dict.fromkeys(("settings", "cli", "cli version", "state", "disk", "personality"), "ok")
     assert finding(finished, "cli")["text"] == f"{program.root / 'bin' / 'claude'}, found by CLAUDE_BIN"
     assert finding(finished, "cli version")["text"] == "2.1.330 (Claude Code)"
     assert not program.state.exists()

@@ -270,8 +270,9 @@ SAMPLES: dict[str, Any] = {
     "outcome": OUTCOME,
     "budget": BUDGET,
     "searched": ("/a", "/b"),
+    "within": ("policies", "external"),
     "retry_after": 12.5,
-    **dict.fromkeys(("exit_code", "depth", "limit", "pid"), 7),
+    **dict.fromkeys(("exit_code", "depth", "limit", "line", "pid"), 7),
 }
 ERRORS = sorted(
     (each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, EchoActorsError)),

@@ -441,6 +441,18 @@ def test_settings_come_from_configure_then_the_environment_then_the_place(
     assert place.core._keeper.settings().allowed_tools == ("Grep",)
 
 
+def test_a_settings_file_comes_below_the_environment_and_above_the_place(
+    place: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is beside the state directory, which is in the root."""
+    (place.root / "config.json").write_text('{"allowed_tools": ["Read"]}')
+    (place.root / "echo_actors.toml").write_text('allowed_tools = ["Write"]\ntotal_timeout = 7\nspares = 1')
+    monkeypatch.setenv("ECHO_ACTORS_TOTAL_TIMEOUT", "8")
+    settings = place.core._keeper.settings()
+    assert (settings.allowed_tools, settings.total_timeout, settings.spares) == (("Write",), 8, 1)
+    assert settings.state_dir == place.root / "state"
+
+
 def test_configure_comes_before_the_first_call(place: Bot) -> None:
     """Afterwards it is an error, until the functions are closed."""
     place.core.list_sessions()

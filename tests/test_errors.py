@@ -26,6 +26,7 @@ EXAMPLES = [
     errors.ActiveFileError("/p/active.json", "it is empty"),
     errors.CallTimedOut(TIMED_OUT),
     errors.SettingsError("There is no setting x.", "x", "y"),
+    errors.SettingsError("There is no x.", "x", "y", ("channels", "c"), "a.toml", 3),
     errors.PersonalityError("The folder is missing.", path="/p"),
     errors.CLINotFound("There is no CLI.", ("/bin",)),
     errors.CLIFailed("the CLI exited", 3, "boom"),
@@ -127,6 +128,8 @@ def test_every_error_can_carry_a_note_and_a_cause(error: Exception) -> None:
     ("error", "parts"),
     [
         (errors.SettingsError("There is no setting x.", "x", "y"), ["no setting x", "Did you mean 'y'?"]),
+        (errors.SettingsError("No.", "x", "y", (), "a.toml", 3), ["a.toml:3: No. Did you mean 'y'?"]),
+        (errors.SettingsError("No.", file="a.toml"), ["a.toml: No."]),
         (errors.PersonalityError("The folder is missing.", path="/p"), ["The folder is missing."]),
         (errors.CLINotFound("There is no CLI.", ("/bin",)), ["There is no CLI.", "/bin", "pip install", "CLAUDE_BIN"]),
         (errors.CLIFailed("the CLI exited", 3, "boom\n"), ["the CLI exited", "(exit code 3)", "boom"]),

@@ -7,11 +7,11 @@ import re
 from enum import Enum
 from pathlib import Path
 
-import attrs
 import pytest
 from readme import CLONE, README, Reader, programs, towards
 
-from echo_actors import BusyPolicy, Clock, Engine, FullPolicy, OutcomeKind, Settings
+from echo_actors import BusyPolicy, Clock, Engine, FullPolicy, OutcomeKind, Settings, SettingsError
+from echo_actors.settings.reference import markdown as reference
 from echo_actors.simulator.model import ModelServer
 
 TEXT = README.read_text(encoding="utf-8")
@@ -101,23 +101,35 @@ def test_every_policy_is_explained(kind: type[Enum]) -> None:
         assert f"`{member.value}`" in section("The calls")
 
 
-@pytest.mark.parametrize("setting", attrs.fields(Settings), ids=lambda field: field.name)
-def test_every_setting_has_its_row(setting: attrs.Attribute[object]) -> None:
-    """With the words that the code has for it."""
-    words = setting.metadata["doc"].removesuffix(".")
-    rows = [line for line in section("Configuration").splitlines() if line.startswith(f"| `{setting.name}` |")]
-    assert len(rows) == 1, f"README.md lacks a row for {setting.name}: {words}"
-    assert words[1:] in rows[0]
+def test_the_reference_of_the_settings_is_that_of_the_code() -> None:
+    """``echo-actors settings --markdown > docs/settings.md`` makes it again."""
+    assert (CLONE / "docs" / "settings.md").read_text(encoding="utf-8") == reference()
 
 
-def test_no_setting_is_shown_that_there_is_not() -> None:
-    """A renamed one leaves no row behind."""
-    shown = re.findall(r"^\| `(\w+)` \|", section("Configuration"), re.MULTILINE)
-    assert shown == [field.name for field in attrs.fields(Settings)]
+@pytest.mark.parametrize("page", ["README.md", "docs/settings.md"])
+def test_the_settings_file_that_is_shown_can_be_used(page: str, tmp_path: Path) -> None:
+    """As it is."""
+    (shown,) = re.findall(
+        r"^```toml\n(.*?)^```$", (CLONE / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    file = tmp_path / "echo_actors.toml"
+    file.write_text(shown, encoding="utf-8")
+    loaded = Settings.load({"ECHO_ACTORS_STATE_DIR": str(tmp_path / "state")})
+    assert (loaded.model, loaded.channels["discord:42"].idle_timeout) == ("opus", 120)
+
+
+def test_the_error_that_is_shown_is_the_one_that_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Word for word."""
+    monkeypatch.chdir(tmp_path)
+    Path("echo_actors.toml").write_text('modle = "opus"\n', encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({})
+    assert f"`{caught.value}`" in section("Configuration")
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md", "docs/settings.md"],
 )
 def test_every_file_that_a_page_links_to_exists(page: str) -> None:
     """A picture, or another page."""

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from echo_actors.claude.entries import CHAINED, lines_of, may_be_chained
 from echo_actors.claude.transcript import Transcript
-from echo_actors.safety.regular_file import open_regular
+from echo_actors.regular_file import open_regular
 
 _REPLACEMENT = b'"content-replacement"'
 """Says which results of tools were shown to the model shortened."""

@@ -34,7 +34,7 @@ from echo_actors.claude.transcript import Transcript
 from echo_actors.errors import CLIFailed, InvalidMessage
 from echo_actors.history import History, HistoryEntry, HistoryRole, ToolCall
 from echo_actors.models import Block, Usage
-from echo_actors.safety.regular_file import open_regular
+from echo_actors.regular_file import open_regular
 from echo_actors.safety.unfence import unfence
 
 

@@ -20,7 +20,7 @@ from echo_actors.claude.content import block_of, contents, reply_text, table
 from echo_actors.claude.entries import SYNTHETIC, lines_of, parsed, results_in
 from echo_actors.claude.meter import number
 from echo_actors.models import Block
-from echo_actors.safety.regular_file import open_regular
+from echo_actors.regular_file import open_regular
 
 
 def config_dir(environment: Mapping[str, str]) -> Path:

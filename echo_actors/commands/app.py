@@ -25,6 +25,7 @@ from echo_actors.commands.prompt import prompt
 from echo_actors.commands.run import run
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
+from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, supervise
 
 
@@ -66,7 +67,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (run, chat, send, sessions, history, channel, dead_letters, audit, prompt, doctor, demo):
+    for command in (run, chat, send, sessions, history, channel, dead_letters, audit, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 import trio
@@ -16,10 +15,9 @@ from rich.text import Text
 from echo_actors.audit.reading import Found, LogReader, Wanted
 from echo_actors.commands.audit_verify import verify_log
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.terminal import check_reader, console, on_terminal, visible, write
 from echo_actors.errors import SettingsError, StoreError
-from echo_actors.settings import Settings
 
 T = TypeVar("T")
 
@@ -58,7 +56,7 @@ async def show(
     json: Annotated[
         bool, Parameter(name="--json", negative=(), help="Print the lines as they are in the log.")
     ] = False,
-    state_dir: StateDir = None,
+    options: StoreOptions | None = None,
     ending: Running,
 ) -> int:
     """Print records, oldest first."""
@@ -66,7 +64,7 @@ async def show(
     if limit < 0:
         raise SettingsError(f"--limit must be 0 or more, not {limit}.", "limit")
     wanted = Wanted(since=_time(since), until=_time(until), channel=channel, event=event, run=run)
-    settings = _settings(state_dir)
+    settings = (options or StoreOptions()).settings()
     reader = LogReader(settings.audit_file, wanted)
     printer = _printer(json=json)
     try:
@@ -88,14 +86,14 @@ async def show(
 
 
 @audit.command
-async def verify(*, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+async def verify(*, json: Json = False, options: StoreOptions | None = None, ending: Running) -> int:
     """Prove that the log is whole, in all its files; name the first line that is not as it was written.
 
     The store keeps a copy of the log's head, which shows whether lines at the end were cut off. Exit code 1 says that
     the log is broken.
     """
     del ending
-    return await verify_log(_settings(state_dir), json=json)
+    return await verify_log((options or StoreOptions()).settings(), json=json)
 
 
 async def _in_thread(read: Callable[[], T]) -> T:
@@ -103,10 +101,6 @@ async def _in_thread(read: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(read)
     except OSError as problem:
         raise StoreError(f"the audit log cannot be read: {problem}") from problem
-
-
-def _settings(state_dir: Path | None) -> Settings:
-    return Settings.load(**({"state_dir": state_dir} if state_dir else {}))
 
 
 def _time(text: str | None) -> datetime | None:

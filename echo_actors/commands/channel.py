@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import attrs
@@ -12,7 +11,7 @@ import orjson
 from cyclopts import App, Parameter
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Json, Running, StateDir, settings_at
+from echo_actors.commands.options import Json, Running, StoreOptions
 from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import visible, write
@@ -31,11 +30,11 @@ channel = App(name="channel", help="Look at one channel of an engine, and steer 
 
 
 @channel.command
-async def show(name: Channel, /, *, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+async def show(name: Channel, /, *, json: Json = False, options: StoreOptions | None = None, ending: Running) -> int:
     """Show a channel's session, its own options and what it cost; from the store where no engine runs."""
     del ending
     check_channel(name)
-    settings = settings_at(state_dir)
+    settings = (options or StoreOptions()).settings()
     async with running_engine(settings.state_dir) as engine:
         if engine is not None:
             found = await _of_engine(engine, name)
@@ -54,66 +53,70 @@ async def show(name: Channel, /, *, json: Json = False, state_dir: StateDir = No
 async def set_options(
     name: Channel,
     /,
-    *options: Annotated[str, Parameter(help="option=value, lists and tables as JSON; option= gives it back.")],
+    *changes: Annotated[str, Parameter(help="option=value, lists and tables as JSON; option= gives it back.")],
     json: Json = False,
-    state_dir: StateDir = None,
+    options: StoreOptions | None = None,
     ending: Running,
 ) -> int:
     """Change a channel's own options, from its next turn on, such as `model=opus`; print those that it has then."""
     del ending
-    changes = dict(map(_change, options))
-    async with _engine(state_dir) as engine:
-        after = await engine.configure(name, **changes)
+    given = dict(map(_change, changes))
+    async with _engine(options) as engine:
+        after = await engine.configure(name, **given)
     found = _given(after)
     write(_json(found) if json else "".join(f"{key}: {_plain(value)}\n" for key, value in found.items()))
     return Exit.DONE
 
 
 @channel.command
-async def clear(name: Channel, /, *, state_dir: StateDir = None, ending: Running) -> int:
+async def clear(name: Channel, /, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Forget a channel's conversation, once its running turn has ended."""
     del ending
-    async with _engine(state_dir) as engine:
+    async with _engine(options) as engine:
         return _done(await engine.clear(name), "cleared", "there is no conversation")
 
 
 @channel.command
-async def interrupt(name: Channel, /, *, reason: Reason = None, state_dir: StateDir = None, ending: Running) -> int:
+async def interrupt(
+    name: Channel, /, *, reason: Reason = None, options: StoreOptions | None = None, ending: Running
+) -> int:
     """End a channel's running turn."""
     del ending
-    async with _engine(state_dir) as engine:
+    async with _engine(options) as engine:
         return _done(await engine.interrupt(name, **_because(reason)), "interrupted", "no turn is running")
 
 
 @channel.command
-async def suspend(name: Channel, /, *, reason: Reason = None, state_dir: StateDir = None, ending: Running) -> int:
+async def suspend(
+    name: Channel, /, *, reason: Reason = None, options: StoreOptions | None = None, ending: Running
+) -> int:
     """Let a channel take nothing, until it is resumed or the engine ends; a turn that runs goes on to its end."""
     del ending
-    async with _engine(state_dir) as engine:
+    async with _engine(options) as engine:
         return _done(await engine.suspend(name, **_because(reason)), "suspended", "it was suspended already")
 
 
 @channel.command
-async def resume(name: Channel, /, *, state_dir: StateDir = None, ending: Running) -> int:
+async def resume(name: Channel, /, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Lift a channel's suspension, whether by a person or after too many failures."""
     del ending
-    async with _engine(state_dir) as engine:
+    async with _engine(options) as engine:
         return _done(await engine.resume(name), "resumed", "it was not suspended")
 
 
 @channel.command
-async def prewarm(name: Channel, /, *, state_dir: StateDir = None, ending: Running) -> int:
+async def prewarm(name: Channel, /, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Have a channel's CLI process ready before a message comes."""
     del ending
-    async with _engine(state_dir) as engine:
+    async with _engine(options) as engine:
         warm = await engine.prewarm(name)
     write("ready\n" if warm else "not ready\n")
     return Exit.DONE if warm else Exit.FAILED
 
 
 @asynccontextmanager
-async def _engine(state_dir: Path | None) -> AsyncIterator[RemoteEngine]:
-    async with connect(settings_at(state_dir).state_dir) as engine:
+async def _engine(options: StoreOptions | None) -> AsyncIterator[RemoteEngine]:
+    async with connect((options or StoreOptions()).settings().state_dir) as engine:
         yield engine
 
 

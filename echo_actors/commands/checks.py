@@ -19,6 +19,7 @@ from echo_actors.commands.exits import Exit
 from echo_actors.errors import CLINotFound, PersonalityError, StoreError, StoreLocked
 from echo_actors.personality import PERSONALITY_FILES, build_system_prompt, default_personality_dir
 from echo_actors.settings import Settings
+from echo_actors.settings.sources import Gathered
 from echo_actors.state.lock import lock_directory
 
 ROOM: Final = 100 * 2**20
@@ -62,6 +63,16 @@ class Finding:
     def problem(cls, subject: str, text: str, remedy: str, exit_code: Exit) -> Self:
         """It does not work."""
         return cls(Level.PROBLEM, subject, text, remedy, exit_code)
+
+
+def check_settings(gathered: Gathered) -> Finding:
+    """The settings file: which one is in use, or where there would be one."""
+    if gathered.file is not None:
+        count = len(gathered.file.values)
+        return Finding.ok("settings", f"{gathered.file.path}, {count} setting{'' if count == 1 else 's'}")
+    if gathered.searched is None:
+        return Finding.ok("settings", "no file is read: ECHO_ACTORS_SETTINGS_FILE is empty")
+    return Finding.ok("settings", f"no file; there would be one at {gathered.searched.absolute()}")
 
 
 async def check_cli(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
@@ -13,7 +12,7 @@ import orjson
 from cyclopts import App, Parameter
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Json, Running, StateDir, settings_at
+from echo_actors.commands.options import Json, Running, StoreOptions
 from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, visible, write
@@ -34,10 +33,10 @@ dead_letters = App(
 
 
 @dead_letters.command(name="list")
-async def list_all(*, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+async def list_all(*, json: Json = False, options: StoreOptions | None = None, ending: Running) -> int:
     """List the dead letters, oldest first."""
     del ending
-    async with _letters(state_dir) as letters:
+    async with _letters(options) as letters:
         found = [each async for each in _all(letters)]
     if json:
         write(_json([_fields(each) for each in found]))
@@ -47,10 +46,12 @@ async def list_all(*, json: Json = False, state_dir: StateDir = None, ending: Ru
 
 
 @dead_letters.command
-async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir = None, ending: Running) -> int:
+async def show(
+    message_id: MessageId, *, json: Json = False, options: StoreOptions | None = None, ending: Running
+) -> int:
     """Print one dead letter with its text."""
     del ending
-    async with _dead_letter(message_id, state_dir) as (_, found):
+    async with _dead_letter(message_id, options) as (_, found):
         pass
     if json:
         write(_json(_fields(found)))
@@ -61,27 +62,27 @@ async def show(message_id: MessageId, *, json: Json = False, state_dir: StateDir
 
 
 @dead_letters.command
-async def resend(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
+async def resend(message_id: MessageId, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Let a dead letter run again, now or when an engine starts, as if it had not been started yet."""
     del ending
-    async with _dead_letter(message_id, state_dir) as (letters, found):
+    async with _dead_letter(message_id, options) as (letters, found):
         await letters.revive(found.message.message_id)
     return Exit.DONE
 
 
 @dead_letters.command
-async def drop(message_id: MessageId, *, state_dir: StateDir = None, ending: Running) -> int:
+async def drop(message_id: MessageId, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Drop a dead letter for good."""
     del ending
-    async with _dead_letter(message_id, state_dir) as (letters, found):
+    async with _dead_letter(message_id, options) as (letters, found):
         await letters.discard(found.message.message_id)
     return Exit.DONE
 
 
 @asynccontextmanager
-async def _letters(state_dir: Path | None) -> AsyncIterator[RemoteEngine | SQLiteStore | None]:
+async def _letters(options: StoreOptions | None) -> AsyncIterator[RemoteEngine | SQLiteStore | None]:
     """Who has the dead letters: the engine that runs, or else the store; None where there is neither."""
-    settings = settings_at(state_dir)
+    settings = (options or StoreOptions()).settings()
     async with running_engine(settings.state_dir) as engine:
         if engine is not None:
             yield engine
@@ -100,9 +101,9 @@ async def _all(letters: RemoteEngine | SQLiteStore | None) -> AsyncIterator[Stor
 
 @asynccontextmanager
 async def _dead_letter(
-    message_id: UUID, state_dir: Path | None
+    message_id: UUID, options: StoreOptions | None
 ) -> AsyncIterator[tuple[RemoteEngine | SQLiteStore, StoredMessage]]:
-    async with _letters(state_dir) as letters:
+    async with _letters(options) as letters:
         found = [each async for each in _all(letters) if each.message.message_id == str(message_id)]
         if letters is None or not found:
             raise InvalidMessage(f"no message {message_id} is a dead letter")

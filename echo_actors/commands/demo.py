@@ -16,11 +16,10 @@ from echo_actors.commands.demo_board import Board, show
 from echo_actors.commands.demo_figures import Figure, Load, Observed, figures
 from echo_actors.commands.demo_stage import Stage, open_stage
 from echo_actors.commands.exits import Exit, complain
-from echo_actors.commands.options import ClaudeBin, Model, Running
+from echo_actors.commands.options import ClaudeBin, Model, Running, SettingsFile, loaded
 from echo_actors.commands.signals import Ending
 from echo_actors.commands.terminal import console, visible
 from echo_actors.engine import Engine
-from echo_actors.settings import Settings
 
 _PAGE = 100
 
@@ -32,6 +31,7 @@ async def demo(
     cli: Literal["real", "scripted"] = "real",
     claude_bin: ClaudeBin = None,
     model: Model = None,
+    settings_file: SettingsFile = None,
     ending: Running,
 ) -> int:
     """Run many channels at once against a simulated model and check every figure; needs no account and no network.
@@ -42,10 +42,10 @@ async def demo(
         cli: The real Claude CLI, or a script that speaks as it does.
         claude_bin: As the setting.
         model: As the setting.
+        settings_file: As everywhere.
         ending: How the command may be ended before its time.
     """
-    overrides = {"claude_bin": claude_bin, "model": model}
-    configured = Settings.load(**{name: value for name, value in overrides.items() if value is not None})
+    configured = loaded(settings_file, claude_bin=claude_bin, model=model)
     load = {f"demo-{channel}": _texts(channel, messages) for channel in range(1, channels + 1)}
     async with open_stage(configured, scripted=cli == "scripted", messages=messages) as stage:
         _say(f"{channels} channels x {messages} messages at once, on the {cli} CLI and a simulated model.")

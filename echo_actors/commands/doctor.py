@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
-import orjson
 from cyclopts import Parameter
 from rich.text import Text
 
-from echo_actors.commands.checks import Finding, Level, check_cli, check_personality, check_scrubbing, check_state
+from echo_actors.commands.checks import (
+    Finding,
+    Level,
+    check_cli,
+    check_personality,
+    check_scrubbing,
+    check_settings,
+    check_state,
+)
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import EngineOptions, Running
 from echo_actors.commands.terminal import console, visible, write
+from echo_actors.commands.values import SettingValue, as_json, setting_values, show_values
 from echo_actors.errors import SettingsError
-from echo_actors.settings import PREFIX, Settings
-
-_SHOWN_VALUE = 60
-"""Characters of a setting's value that are shown to people; JSON has all of it."""
+from echo_actors.settings import Settings
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
-
-
-@attrs.frozen
-class SettingValue:
-    """A setting in force. Values that may be secrets are not shown."""
-
-    name: str
-    value: Any
-    source: str
 
 
 async def doctor(
@@ -49,39 +44,24 @@ async def doctor(
     findings: list[Finding] = []
     values: list[SettingValue] = []
     try:
-        settings = options.settings()
+        gathered = options.gathered()
+        settings = gathered.build(Settings)
     except SettingsError as problem:
         # Without settings there is nothing more to look at.
         findings.append(Finding.problem("settings", str(problem), "correct or unset it", Exit.USAGE))
     else:
-        values = _values(settings, os.environ, options.given())
+        values = setting_values(settings, gathered)
+        findings.append(check_settings(gathered))
         findings += await check_cli(settings, os.environ)
         findings += check_scrubbing(settings, os.environ)
         findings += check_state(settings.state_dir)
         findings.append(check_personality(settings, Path.cwd()))
     if json:
-        write(_as_json(findings, values))
+        write(as_json({"findings": list(map(attrs.asdict, findings)), "settings": list(map(attrs.asdict, values))}))
     else:
         _show(findings, values)
     # The codes are in the order in which the things are needed.
     return min((finding.exit for finding in findings if finding.exit), default=Exit.DONE)
-
-
-def _values(settings: Settings, environ: Mapping[str, str], given: Mapping[str, object]) -> list[SettingValue]:
-    found = []
-    for field in attrs.fields(Settings):
-        variable = PREFIX + field.name.upper()
-        source = "option" if field.name in given else variable if variable in environ else "default"
-        value = getattr(settings, field.name)
-        # The variables for the CLI are where its key may be.
-        shown = sorted(value) if field.name == "environment" else value
-        found.append(SettingValue(field.name, shown, source))
-    return found
-
-
-def _as_json(findings: list[Finding], values: list[SettingValue]) -> str:
-    content = {"findings": list(map(attrs.asdict, findings)), "settings": list(map(attrs.asdict, values))}
-    return orjson.dumps(content, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _show(findings: list[Finding], values: list[SettingValue]) -> None:
@@ -94,8 +74,4 @@ def _show(findings: list[Finding], values: list[SettingValue]) -> None:
             screen.print(Text(f"{'':22}→ {visible(finding.remedy)}"), soft_wrap=True)
     if values:
         screen.print(Text("\nsettings", style="bold"))
-    for each in values:
-        value = orjson.dumps(each.value, default=str).decode() if isinstance(each.value, tuple | list) else each.value
-        text = visible(str(value))
-        line = Text(f"  {each.name} = {text[:_SHOWN_VALUE]}{'...' if len(text) > _SHOWN_VALUE else ''}")
-        screen.print(line.append(f"  ({each.source})", style="dim"), soft_wrap=True)
+    show_values(values, indent="  ")

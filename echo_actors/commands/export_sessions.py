@@ -8,11 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import write
 from echo_actors.errors import StoreError
-from echo_actors.settings import Settings
 from echo_actors.state.active_json import to_json, write_file
 from echo_actors.state.exchange import all_sessions
 
@@ -23,18 +22,18 @@ async def export_sessions(
     file: Annotated[Path, Parameter(allow_leading_hyphen=True)] = _STANDARD_OUTPUT,
     /,
     *,
-    state_dir: StateDir = None,
+    options: StoreOptions | None = None,
     ending: Running,
 ) -> int:
     """Write all sessions as JSON, a record for each channel, as `import` reads it; no engine may be running.
 
     Args:
         file: Written whole or not at all, in place of what is there; `-` is standard output.
-        state_dir: As the setting.
+        options: Where the store is.
         ending: How the command may be ended before its time.
     """
     del ending
-    settings = Settings.load(**({"state_dir": state_dir} if state_dir else {}))
+    settings = (options or StoreOptions()).settings()
     async with opened_store(settings, owner="export") as store:
         if store is None:
             # An empty file in place of one with sessions would lose them.

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from echo_actors.claude.driver import KeptSession
 from echo_actors.claude.history import read_history
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir, settings_at
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, write
@@ -31,7 +31,7 @@ async def history(
     *,
     format: Annotated[Format, Parameter(name="--format")] = "markdown",  # noqa: A002 - the option's name
     output: Annotated[Path | None, Parameter(name="--output")] = None,
-    state_dir: StateDir = None,
+    options: StoreOptions | None = None,
     ending: Running,
 ) -> int:
     """Print a channel's conversation from the CLI's transcript, also while an engine runs.
@@ -40,11 +40,11 @@ async def history(
         channel: The conversation's key.
         format: What to make of it.
         output: The file to write, in place of what is there; standard output by default.
-        state_dir: As the setting.
+        options: Where the store is.
         ending: How the command may be ended before its time.
     """
     del ending
-    settings = settings_at(state_dir)
+    settings = (options or StoreOptions()).settings()
     async with running_engine(settings.state_dir) as engine:
         if engine is None:
             found = await _of_store(channel, settings)

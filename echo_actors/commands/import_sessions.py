@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from echo_actors.claude.transcript import Transcript
 from echo_actors.commands.exits import Exit, complain
-from echo_actors.commands.options import Running, StateDir, WorkingDir
+from echo_actors.commands.options import Running, SettingsFile, StateDir, WorkingDir, loaded
 from echo_actors.commands.terminal import write
 from echo_actors.engine.intake import check_channel
 from echo_actors.settings import Settings
@@ -31,6 +31,7 @@ async def import_sessions(
     json: Annotated[bool, Parameter(negative=())] = False,
     state_dir: StateDir = None,
     working_dir: WorkingDir = None,
+    settings_file: SettingsFile = None,
     ending: Running,
 ) -> int:
     """Take the sessions of an Echo-Core file, sessions/active.json, into the store; no engine may be running on it.
@@ -43,11 +44,11 @@ async def import_sessions(
         json: Print what became of each as JSON.
         state_dir: As the setting.
         working_dir: As the setting: where the CLI is to run, and where transcripts are looked for first.
+        settings_file: As everywhere.
         ending: How the command may be ended before its time.
     """
     del ending
-    given = {"state_dir": state_dir, "working_dir": working_dir}
-    settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+    settings = loaded(settings_file, state_dir=state_dir, working_dir=working_dir)
     reading = read_sessions(
         file, models=settings.models, working_dir=settings.working_dir, check_channel=check_channel
     )

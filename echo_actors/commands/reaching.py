@@ -42,7 +42,7 @@ async def any_engine(options: EngineOptions, ending: Ending) -> AsyncIterator[En
     settings = options.settings()
     async with running_engine(settings.state_dir) as running:
         if running is not None:
-            given = [name for name in _OF_AN_ENGINE if name in options.given()]
+            given = [name for name in _OF_AN_ENGINE if getattr(options, name) is not None]
             if given:
                 names = ", ".join("--" + name.replace("_", "-") for name in given)
                 raise SettingsError(f"{names}: an engine is running already, with its own settings", given[0])

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StateDir, settings_at
+from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import console, on_terminal, visible, write
@@ -26,17 +26,17 @@ _TEXT_COLUMNS = ("channel", "model", "last message")
 
 
 async def sessions(
-    *, json: Annotated[bool, Parameter(negative=())] = False, state_dir: StateDir = None, ending: Running
+    *, json: Annotated[bool, Parameter(negative=())] = False, options: StoreOptions | None = None, ending: Running
 ) -> int:
     """List the sessions, of the engine that runs on the state directory, or else in its store.
 
     Args:
         json: Print every field, as a JSON list.
-        state_dir: As the setting.
+        options: Where the store is.
         ending: How the command may be ended before its time.
     """
     del ending
-    settings = settings_at(state_dir)
+    settings = (options or StoreOptions()).settings()
     async with running_engine(settings.state_dir) as engine:
         found = await _of_store(settings) if engine is None else await _of_engine(engine)
     if json:

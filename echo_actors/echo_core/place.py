@@ -10,8 +10,9 @@ import attrs
 
 from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy
-from echo_actors.safety.regular_file import open_regular
-from echo_actors.settings import PREFIX, Settings
+from echo_actors.regular_file import open_regular
+from echo_actors.settings import Settings
+from echo_actors.settings.sources import gather
 from echo_actors.state import strict_json
 
 LONGEST_TURN: Final = 86400.0
@@ -45,10 +46,10 @@ class Place:
         return self.sessions_file or self.root / "sessions" / "active.json"
 
     def load(self, environ: Mapping[str, str]) -> Settings:
-        """The engine's settings: those given, the environment's below them, then what Echo-Core's users expect.
+        """The engine's settings: those given, the environment's, the settings file's, what Echo-Core's users expect.
 
         Raises:
-            SettingsError: One cannot be used, or ``config.json`` cannot be read.
+            SettingsError: One cannot be used, or ``config.json`` or the settings file cannot be read.
         """
         usual: dict[str, Any] = {
             "state_dir": self.root / "state",
@@ -63,8 +64,7 @@ class Place:
         tools = allowed_tools(self.config_file or self.root / "config.json")
         if tools:
             usual["allowed_tools"] = tools
-        below = {name: value for name, value in usual.items() if f"{PREFIX}{name.upper()}" not in environ}
-        return Settings.load(environ, **{**below, **self.settings})
+        return gather(Settings, environ, self.settings, usual=usual).build(Settings)
 
 
 def allowed_tools(config_file: Path) -> list[str]:

@@ -80,7 +80,7 @@ async def open_engine(
             ``telemetry`` is on, and nowhere otherwise.
 
     Raises:
-        SettingsError: A setting in the environment is unknown or cannot be used.
+        SettingsError: A setting in the environment or in the settings file is unknown or cannot be used.
         CLINotFound: There is no usable CLI.
         PersonalityError: The persona cannot be read.
         StoreLocked: Another engine owns the state directory.

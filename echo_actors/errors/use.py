@@ -9,15 +9,27 @@ from echo_actors.errors.root import EchoActorsError, Reasoned
 
 @attrs.define(slots=False, eq=False)
 class SettingsError(EchoActorsError, ValueError):
-    """A setting is unknown or its value cannot be used. Raised before anything is started."""
+    """A setting is unknown or its value cannot be used. Raised before anything is started.
+
+    Attributes:
+        name: The setting, or what is wrong within it.
+        nearest: The known name that is most like an unknown one.
+        within: The tables that ``name`` is in, the outermost first.
+        file: The settings file, if that is where it is.
+        line: The line in it, 0 where that is not known.
+    """
 
     reason: str
     name: str = ""
     nearest: str = ""
+    within: tuple[str, ...] = ()
+    file: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
-        return f"{self.reason}{hint}"
+        return f"{place}{self.reason}{hint}"
 
 
 @attrs.define(slots=False, eq=False)

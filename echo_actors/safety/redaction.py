@@ -28,10 +28,11 @@ SHORTEST_LINE: Final = 16
 """Characters of a line of a longer value from which that line alone is masked too."""
 
 _TELLING: Final = re.compile(
-    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|APIKEY|PRIVATEKEY|(?:^|_)(?:KEYS?|PASS|PW|AUTH|DSN|COOKIE)(?:_|$)",
+    r"TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|APIKEY|PRIVATEKEY"
+    r"|(?:^|[_-])(?:KEYS?|PASS|PW|AUTH|AUTHORIZATION|DSN|COOKIE)(?:[_-]|$)",
     re.IGNORECASE,
 )
-"""Names of variables whose values are secrets. AUTHOR, KEYBOARD and PWD are not among them."""
+"""Names, of variables and of whatever else, whose values are secrets. AUTHOR, KEYBOARD and PWD are not among them."""
 
 _PASSWORD: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@")
 
@@ -70,7 +71,7 @@ def secrets_in(variables: Mapping[str, str], named: Collection[str] = ()) -> dic
     found: dict[str, str] = {}
     for name, value in sorted(variables.items()):
         text = value.strip()
-        if len(text) >= SHORTEST_NAMED if name in named else _sounds_secret(name, text):
+        if len(text) >= SHORTEST_NAMED if name in named else _is_secret(name, text):
             found.setdefault(text, name)
         for password in _PASSWORD.findall(text):
             for each in {password, unquote(password)}:
@@ -79,9 +80,19 @@ def secrets_in(variables: Mapping[str, str], named: Collection[str] = ()) -> dic
     return found
 
 
-def _sounds_secret(name: str, value: str) -> bool:
+def sounds_secret(name: str) -> bool:
+    """Whether the value of something that is called so is a secret: of a variable, an option, a header."""
+    return bool(_TELLING.search(name))
+
+
+def hidden(name: str) -> str:
+    """What stands in place of a secret."""
+    return f"[secret {name}]"
+
+
+def _is_secret(name: str, value: str) -> bool:
     # The name of a file, as in GOOGLE_APPLICATION_CREDENTIALS, tells nothing of what is in it.
-    return bool(_TELLING.search(name)) and len(value) >= SHORTEST and not os.path.exists(value)  # noqa: PTH110 - Path raises for a long text
+    return sounds_secret(name) and len(value) >= SHORTEST and not os.path.exists(value)  # noqa: PTH110 - Path raises for a long text
 
 
 def masking(secrets: Mapping[str, str]) -> Mask:
@@ -103,7 +114,7 @@ def masking(secrets: Mapping[str, str]) -> Mask:
         name = names.get(found[0])
         if name is None:
             name = next(each for each, form in _FORMS.items() if re.fullmatch(form, found[0]))
-        return f"://[secret {name}]@" if found[0].startswith("://") else f"[secret {name}]"
+        return f"://{hidden(name)}@" if found[0].startswith("://") else hidden(name)
 
     # Names of channels, sessions and models come again and again, and a look is quicker than a search.
     clean: set[str] = set()
@@ -112,7 +123,7 @@ def masking(secrets: Mapping[str, str]) -> Mask:
         if text in clean:
             return text
         if text in digests:
-            return f"[secret {digests[text]}]"
+            return hidden(digests[text])
         masked = (hexadecimal if _HEXADECIMAL.fullmatch(text) else pattern).sub(replace, text)
         if len(text) <= _SHORT and masked == text:
             if len(clean) >= _REMEMBERED:

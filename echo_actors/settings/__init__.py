@@ -1,6 +1,7 @@
-"""The engine's settings: plain values, from code and from ``ECHO_ACTORS_*`` variables."""
+"""The engine's settings: plain values, from code, from ``ECHO_ACTORS_*`` variables and from a file."""
 
 from echo_actors.settings.options import NO_OPTIONS, ChannelOptions, OptionChanges, Policy
-from echo_actors.settings.settings import PREFIX, Settings
+from echo_actors.settings.settings import Settings
+from echo_actors.settings.sources import PREFIX
 
 __all__ = ["NO_OPTIONS", "PREFIX", "ChannelOptions", "OptionChanges", "Policy", "Settings"]

@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -37,8 +37,15 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _json(value: Any) -> dict[str, Any]:
-    """A copy, so that nobody changes it later; what JSON cannot hold raises ``TypeError``."""
-    table: dict[str, Any] = orjson.loads(orjson.dumps(_exactly(dict)(value)))
+    """A copy, so that nobody changes it later."""
+    try:
+        table: dict[str, Any] = orjson.loads(orjson.dumps(_exactly(dict)(value)))
+        # orjson makes null of inf and nan, without a word.
+        json.dumps(value, allow_nan=False, default=str)
+    except (orjson.JSONEncodeError, ValueError) as problem:
+        if not isinstance(value, dict):
+            raise
+        raise SettingsError(f"it cannot be JSON: {problem}.") from None
     return table
 
 
@@ -46,8 +53,10 @@ def _maybe(make: Make, value: Any) -> Any:
     return None if value is None else make(value)
 
 
-def _table(make_name: Make, make: Make, value: Any) -> dict[Any, Any]:
-    return {make_name(_exactly(str)(name)): _within(name, make, each) for name, each in _exactly(dict)(value).items()}
+def _table(make_name: Make, what: str, make: Make, value: Any) -> dict[Any, Any]:
+    return {
+        make_name(_exactly(str)(name)): _made(name, what, make, each) for name, each in _exactly(dict)(value).items()
+    }
 
 
 def _member(kind: type[enum.Enum], name: str) -> Any:
@@ -62,12 +71,43 @@ def _record(kind: type, value: Any) -> Any:
     return value if isinstance(value, kind) else kind(**checked_names(kind, _exactly(dict)(value)))
 
 
-def _within(place: str, make: Make, value: Any) -> Any:
-    """Make a value, and let an error say where it was found."""
+def _made(name: str, what: str, make: Make, value: Any, *, told: bool = False) -> Any:
+    """Make the value of this name; an error says where it was found, and what it was if that may be told."""
     try:
         return make(value)
     except SettingsError as problem:
-        raise SettingsError(f"{place}: {problem.reason}", problem.name, problem.nearest) from None
+        raise _inside(name, name, problem) from None
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} must be {what}, not {_told(value) if told else _kind_of(value)}.", name) from None
+
+
+def _told(value: Any) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) else _kind_of(value)
+
+
+def _kind_of(value: Any) -> str:
+    """What a value is called whose content nobody should see: errors go to logs, and it may have secrets in it."""
+    if isinstance(value, (list, tuple)):
+        return (
+            f"a list with {', '.join(sorted({_KINDS.get(type(each), 'others') for each in value})) or 'nothing'} in it"
+        )
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "a table",
+    list: "a list",
+    types.NoneType: "nothing",
+}
+
+
+def _inside(shown: str, name: str, problem: SettingsError) -> SettingsError:
+    reason = f"{shown}: {problem.reason}"
+    return SettingsError(reason, problem.name, problem.nearest, within=(name, *problem.within))
 
 
 _PLAIN: Final[dict[Any, tuple[str, Make]]] = {
@@ -77,7 +117,7 @@ _PLAIN: Final[dict[Any, tuple[str, Make]]] = {
     float: ("a number", lambda value: float(_exactly(int, float)(value))),
     Path: ("a path", lambda value: Path(_exactly(str, Path)(value))),
     tuple[str, ...]: ("a list of texts (in a variable: JSON)", _texts),
-    dict[str, str]: ("a table of texts (in a variable: JSON)", partial(_table, _exactly(str), _exactly(str))),
+    dict[str, str]: ("a table of texts (in a variable: JSON)", partial(_table, _exactly(str), "text", _exactly(str))),
     dict[str, Any]: ("a table (in a variable: JSON)", _json),
 }
 
@@ -93,10 +133,15 @@ def _form(kind: Any) -> tuple[str, Make]:
         names, values = typing.get_args(kind)
         what, make = _form(values)
         make_name = partial(_member, names) if issubclass(names, enum.Enum) else _exactly(str)
-        return f"a table of which each value is {what} (in a variable: JSON)", partial(_table, make_name, make)
+        return f"a table of which each value is {what} (in a variable: JSON)", partial(_table, make_name, what, make)
     if issubclass(kind, enum.Enum):
         return ", ".join(each.value for each in kind) + " (one of them)", kind
     return "a table", partial(_record, kind)
+
+
+def _is_collection(kind: Any) -> bool:
+    plain = _without_none(kind) if isinstance(kind, types.UnionType) else kind
+    return typing.get_origin(plain) in (tuple, dict)
 
 
 def _without_none(kind: Any) -> Any:
@@ -117,12 +162,7 @@ _WORDS: Final = {
 
 def _coerce(value: Any, field: attrs.Attribute[Any]) -> Any:
     what, make = _form(field.type)
-    try:
-        return _within(field.name, make, value)
-    except SettingsError:
-        raise
-    except (TypeError, ValueError):
-        raise SettingsError(f"{field.name} must be {what}, not {value!r}.", field.name) from None
+    return _made(field.name, what, make, value, told=not _is_collection(field.type))
 
 
 def _check(_owner: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -153,7 +193,8 @@ def setting(default: Any, doc: str, check: Check | None = None, **metadata: Any)
         doc: What it means.
         check: What its type alone does not say.
         **metadata: ``unit="s"`` for a duration, which is positive, with ``finite=True`` never endless; ``least`` for
-            a whole number, 1 by default.
+            a whole number, 1 by default; ``shown`` for what documents say of a default that differs between machines
+            or is another program's.
     """
     return attrs.field(
         default=default,
@@ -161,6 +202,17 @@ def setting(default: Any, doc: str, check: Check | None = None, **metadata: Any)
         validator=_check,
         metadata={"doc": doc, "check": check, **metadata},
     )
+
+
+def from_file(field: attrs.Attribute[Any], value: Any) -> Any:
+    """Make and check the value of a setting that a file has.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
+    made = _coerce(value, field)
+    _check(None, field, made)
+    return made
 
 
 def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
@@ -172,19 +224,24 @@ def from_text(field: attrs.Attribute[Any], text: str, shown: str) -> Any:
     declared: Any = field.type
     kind = _without_none(declared) if isinstance(declared, types.UnionType) else declared
     what, make = _form(declared)
+    value: Any = text
     try:
-        if typing.get_origin(kind) in (tuple, dict):
+        if _is_collection(kind):
             value = orjson.loads(text)
-            _within(shown, partial(json.loads, object_pairs_hook=_named_once), text)
+            json.loads(text, object_pairs_hook=_named_once)
         elif kind is bool:
             value = _WORDS[text.lower()]
         else:
             value = {int: int, float: float}.get(kind, str)(text)
-        return _within(shown, make, value)
-    except SettingsError:
-        raise
-    except (TypeError, ValueError, KeyError) as problem:
-        raise SettingsError(f"{shown} must be {what}, not {text!r}.", field.name) from problem
+        return make(value)
+    except SettingsError as problem:
+        raise _inside(shown, field.name, problem) from None
+    except orjson.JSONDecodeError as problem:
+        # Without its cause, which has the text.
+        raise SettingsError(f"{shown} must be {what}, and is no JSON: {problem.msg}.", field.name) from None
+    except (TypeError, ValueError, KeyError, RecursionError):
+        found = _kind_of(value) if _is_collection(kind) else repr(text)
+        raise SettingsError(f"{shown} must be {what}, not {found}.", field.name) from None
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> None:
@@ -194,6 +251,17 @@ def _named_once(pairs: list[tuple[str, Any]]) -> None:
         if name in seen:
             raise SettingsError(f"{name!r} is there more than once.", name)
         seen.add(name)
+
+
+def field_of(name: str, fields: Mapping[str, attrs.Attribute[Any]]) -> attrs.Attribute[Any]:
+    """Give the setting of this name.
+
+    Raises:
+        SettingsError: There is none; the error has the nearest that there is.
+    """
+    if name not in fields:
+        raise SettingsError(f"There is no setting {name}.", name, nearest(name, fields))
+    return fields[name]
 
 
 def checked_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +277,7 @@ def checked_names(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """The known name that is most like this one, or nothing."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one, in whatever case, or nothing."""
+    names = {each.lower(): each for each in known}
+    return next((names[each] for each in difflib.get_close_matches(name.lower(), names, n=1)), "")

@@ -1,7 +1,7 @@
-"""The engine's settings: plain values, from code and from ``ECHO_ACTORS_*`` variables.
+"""The engine's settings: plain values, from code, from ``ECHO_ACTORS_*`` variables and from a file.
 
 ``Settings(...)`` takes what it is given and nothing else. ``Settings.load(**overrides)`` takes the environment below
-the overrides. An unknown name is an error that names the nearest known one.
+the overrides, and the settings file below that. An unknown name is an error that names the nearest known one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from echo_actors.errors import SettingsError
 from echo_actors.models import FullPolicy, SessionConflict, Trust
 from echo_actors.settings.arguments import cli_arguments
 from echo_actors.settings.checks import amount, effort, permission_mode, price, setting_sources, share
-from echo_actors.settings.forms import from_text, nearest, setting
+from echo_actors.settings.forms import nearest, setting
 from echo_actors.settings.machine import usable_memory
-from echo_actors.settings.options import ChannelOptions, Policy, models_of
+from echo_actors.settings.options import ChannelOptions, Policy
+from echo_actors.settings.sources import gather
 from echo_actors.settings.tables import agents, cli_settings, hooks, json_schema, mcp_servers
 from echo_actors.settings.tools import DEFAULT_TOOLS
-
-PREFIX = "ECHO_ACTORS_"
 
 
 @attrs.resolve_types
@@ -63,9 +62,11 @@ class Settings:
     model: str = setting("sonnet", "The model of channels that have not chosen one; one of `models`.")
     models: tuple[str, ...] = setting(("haiku", "sonnet", "opus"), "The models that may be chosen.")
     working_dir: Path = setting(Path(), "The directory that the CLI and its tools run in.")
-    allowed_tools: tuple[str, ...] = setting(DEFAULT_TOOLS, "Tools that may be used without asking.")
+    allowed_tools: tuple[str, ...] = setting(
+        DEFAULT_TOOLS, "Tools that may be used without asking.", shown=f"{len(DEFAULT_TOOLS)} tools"
+    )
     available_tools: tuple[str, ...] | None = setting(
-        None, "The CLI's own tools that there are at all; [] for none, else all that it has."
+        None, "The CLI's own tools that there are at all; [] for none, else all that it has.", shown="all"
     )
     disallowed_tools: tuple[str, ...] = setting((), "Tools that may not be used, whatever else is said.")
     private_network: str = setting(
@@ -93,13 +94,18 @@ class Settings:
     append_system_prompt: str = setting("", "Text after the persona in the system prompt.")
     add_dirs: tuple[str, ...] = setting((), "Directories that tools may use besides the working directory.")
     max_turns: int | None = setting(None, "How many requests to the model one message may lead to.")
-    effort: str | None = setting(None, "How hard the model thinks: low, medium, high, xhigh or max.", effort)
+    effort: str | None = setting(
+        None, "How hard the model thinks: low, medium, high, xhigh or max.", effort, shown="the CLI's"
+    )
     fallback_model: str | None = setting(None, "The model for when the other is overloaded; one of `models`.")
     cli_settings: dict[str, Any] = setting(
         attrs.Factory(dict), "More of the CLI's own settings, but hooks.", cli_settings
     )
     setting_sources: tuple[str, ...] | None = setting(
-        None, "Which of the CLI's own settings hold: user, project, local; [] for none, else all.", setting_sources
+        None,
+        "Which of the CLI's own settings hold: user, project, local; [] for none, else all.",
+        setting_sources,
+        shown="all",
     )
     environment: dict[str, str] = setting(
         attrs.Factory(dict), "Variables for the CLI besides those that the allowlist passes on."
@@ -120,6 +126,7 @@ class Settings:
     max_resident_memory: int = setting(
         attrs.Factory(lambda: usable_memory() // 2),
         "How many bytes of private memory CLI processes and their tools may have before idle ones hibernate.",
+        shown="half of the machine's, or of its container's limit",
     )
     recycle_above: int = setting(
         2**30, "The bytes of private memory above which a channel's CLI ends after its turn; the next resumes."
@@ -128,7 +135,9 @@ class Settings:
         0, "How many CLI processes are started ahead, for channels that come; each takes a place.", least=0
     )
     start_slots: int = setting(
-        attrs.Factory(lambda: os.cpu_count() or 1), "How many CLI processes may start at once (a start is CPU-bound)."
+        attrs.Factory(lambda: os.cpu_count() or 1),
+        "How many CLI processes may start at once (a start is CPU-bound).",
+        shown="the machine's cores",
     )
     mailbox_size: int = setting(100, "How many messages may wait in one channel.")
     full_mailbox: FullPolicy = setting(FullPolicy.REJECT, "What happens to a message that finds it full.")
@@ -170,18 +179,22 @@ class Settings:
 
     def __attrs_post_init__(self) -> None:
         """Check what types alone do not say."""
-        for model in (self.model, self.fallback_model, *models_of(self.policies)):
-            self.check_model(model)
-        for options in self.channels.values():
-            self.check_options(options)
+        self._check_models(self, ())
+        for channel, options in self.channels.items():
+            self._check_models(options, ("channels", channel))
         if not re.fullmatch(r"[\w.:-]*", self.private_network):
             raise SettingsError(
                 f"private_network must be an address or the beginning of one, not {self.private_network!r}.",
                 "private_network",
             )
 
-    def check_model(self, model: str | None) -> None:
+    def check_model(self, model: str | None, name: str = "model", within: tuple[str, ...] = ()) -> None:
         """Check that a model, if it is one, may be chosen.
+
+        Args:
+            model: The model.
+            name: The setting that chooses it.
+            within: The tables that this is in.
 
         Raises:
             SettingsError: It may not; the text lists those that may.
@@ -189,8 +202,9 @@ class Settings:
         if model is not None and model not in self.models:
             raise SettingsError(
                 f"Unknown model {model!r}; valid ones are {', '.join(self.models)}.",
-                "model",
+                name,
                 nearest(model, self.models),
+                within,
             )
 
     def check_options(self, options: ChannelOptions) -> None:
@@ -199,8 +213,13 @@ class Settings:
         Raises:
             SettingsError: One of their models may not be chosen.
         """
-        for model in (options.model, options.fallback_model, *models_of(options.policies or {})):
-            self.check_model(model)
+        self._check_models(options, ())
+
+    def _check_models(self, chooser: Settings | ChannelOptions, within: tuple[str, ...]) -> None:
+        self.check_model(chooser.model, "model", within)
+        self.check_model(chooser.fallback_model, "fallback_model", within)
+        for trust, policy in (chooser.policies or {}).items():
+            self.check_model(policy.model, "model", (*within, "policies", trust.value))
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -216,31 +235,23 @@ class Settings:
         return self.audit_path or self.state_dir / "audit.jsonl"
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None, /, **overrides: Any) -> Settings:
-        """Build settings from the environment, with the overrides above it.
+    def load(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        /,
+        *,
+        settings_file: Path | str | None = None,
+        **overrides: Any,
+    ) -> Settings:
+        """Build settings from the settings file, with the environment above it, and the overrides above both.
 
         Args:
             environ: The variables to read; those of this process by default.
+            settings_file: The file; else the one that ``ECHO_ACTORS_SETTINGS_FILE`` names (none if that is empty),
+                else ``echo_actors.toml`` beside the state directory, if there is one.
             **overrides: Settings by name.
 
         Raises:
-            SettingsError: A name is unknown, or a value cannot be used.
+            SettingsError: A name is unknown, a value cannot be used, or the file cannot be read.
         """
-        values: dict[str, Any] = {}
-        for variable, text in sorted((os.environ if environ is None else environ).items()):
-            if variable.startswith(PREFIX):
-                name = variable.removeprefix(PREFIX).lower()
-                values[name] = from_text(_field(name, variable), text, variable)
-        for name, value in overrides.items():
-            _field(name, name)
-            values[name] = value
-        return cls(**values)
-
-
-def _field(name: str, shown: str) -> attrs.Attribute[Any]:
-    fields = attrs.fields_dict(Settings)
-    if name not in fields:
-        near = nearest(name, fields)
-        spelled = PREFIX + near.upper() if near and shown.startswith(PREFIX) else near
-        raise SettingsError(f"There is no setting {shown}.", shown, spelled)
-    return fields[name]
+        return gather(cls, os.environ if environ is None else environ, overrides, file=settings_file).build(cls)

@@ -58,7 +58,7 @@ def hooks(name: str, value: Mapping[str, Any]) -> None:
             _texts(f"{name}: {event}: matcher", [table.get("matcher", "")])
             for each in _list(f"{name}: {event}: hooks", table.get("hooks")):
                 hook = _table(f"{name}: {event}: hooks", each)
-                _word(f"{name}: {event}: type", hook.get("type"), HOOK_NEEDS)
+                _word(f"{name}: {event}: hooks: type", hook.get("type"), HOOK_NEEDS)
                 _needs(f"{name}: {event}: hooks", hook, HOOK_NEEDS[hook["type"]])
 
 

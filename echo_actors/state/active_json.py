@@ -20,7 +20,7 @@ from uuid import UUID
 import attrs
 
 from echo_actors.errors import ActiveFileError
-from echo_actors.safety.regular_file import open_regular
+from echo_actors.regular_file import open_regular
 from echo_actors.settings import ChannelOptions
 from echo_actors.state import strict_json
 from echo_actors.state.records import SessionSnapshot
