@@ -6,6 +6,8 @@ from echo_actors.engine import Engine, open_engine
 from echo_actors.engine.channels import ChannelState, ChannelStatus
 from echo_actors.engine.health import Condition, Health
 from echo_actors.engine.intake import MessageOptions
+from echo_actors.engine.remote import connect
+from echo_actors.engine.remote_engine import RemoteEngine
 from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
@@ -15,9 +17,11 @@ from echo_actors.errors import (
     ChannelSuspended,
     CLIFailed,
     CLINotFound,
+    ControlError,
     ConversationExists,
     EchoActorsError,
     EngineClosed,
+    EngineNotRunning,
     GateClosed,
     InvalidAnswer,
     InvalidMessage,
@@ -78,7 +82,7 @@ from echo_actors.models import (
     Usage,
 )
 from echo_actors.settings import ChannelOptions, OptionChanges, Policy, Settings
-from echo_actors.state.records import SessionSnapshot
+from echo_actors.state.records import SessionSnapshot, StoredMessage
 
 __all__ = [
     "Accepted",
@@ -104,11 +108,13 @@ __all__ = [
     "ChannelSuspended",
     "Clock",
     "Condition",
+    "ControlError",
     "ConversationExists",
     "Deny",
     "EchoActorsError",
     "Engine",
     "EngineClosed",
+    "EngineNotRunning",
     "EngineStatus",
     "Event",
     "FullPolicy",
@@ -133,6 +139,7 @@ __all__ = [
     "PersonalityError",
     "Policy",
     "Receipt",
+    "RemoteEngine",
     "Reply",
     "Retrying",
     "SessionChanged",
@@ -145,6 +152,7 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreLocked",
+    "StoredMessage",
     "Stream",
     "TextDelta",
     "ToolCall",
@@ -161,6 +169,7 @@ __all__ = [
     "Usage",
     "WrongLoop",
     "__version__",
+    "connect",
     "open_engine",
     "to_json",
     "to_markdown",

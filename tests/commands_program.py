@@ -127,6 +127,14 @@ class Program:
         self, *arguments: str, stdin: bytes = b"", for_cli: dict[str, str] | None = None, **environ: str
     ) -> Finished:
         """Run the command to its end; nothing that it started may be left."""
+        finished = await self.run_beside(*arguments, stdin=stdin, for_cli=for_cli, **environ)
+        assert self.left() == set()
+        return finished
+
+    async def run_beside(
+        self, *arguments: str, stdin: bytes = b"", for_cli: dict[str, str] | None = None, **environ: str
+    ) -> Finished:
+        """Run the command to its end, while another one runs."""
         with trio.fail_after(60):
             done = await trio.run_process(
                 [sys.executable, "-m", "echo_actors", *arguments],
@@ -137,13 +145,21 @@ class Program:
                 cwd=self.root,
                 env=self.environment(environ, for_cli or {}),
             )
-        assert self.left() == set()
         return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     @asynccontextmanager
-    async def start(self, *arguments: str, **environ: str) -> AsyncIterator[Running]:
-        """Run the command beside the block, on pipes; it must have ended when the block ends."""
-        with trio.fail_after(60):
+    async def start(
+        self, *arguments: str, beside: bool = False, within: float = 60, **environ: str
+    ) -> AsyncIterator[Running]:
+        """Run the command beside the block, on pipes; it must have ended when the block ends.
+
+        Args:
+            *arguments: Of the command.
+            beside: Another one runs, so there may be processes in the end.
+            within: Seconds that the block may take.
+            **environ: Variables.
+        """
+        with trio.fail_after(within):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", "echo_actors", *arguments],
                 stdin=subprocess.DEVNULL,
@@ -163,11 +179,11 @@ class Program:
                     await process.wait()
             finally:
                 await _end(process)
-        assert self.left() == set()
+        assert beside or self.left() == set()
 
     @asynccontextmanager
-    async def terminal(self, *arguments: str, **environ: str) -> AsyncIterator[Running]:
-        """Run the command beside the block, in a terminal of 80 columns; it must have ended when the block ends."""
+    async def terminal(self, *arguments: str, beside: bool = False, **environ: str) -> AsyncIterator[Running]:
+        """Run the command beside the block, in a terminal of 80 columns; as ``start``."""
         master, slave = os.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         with trio.fail_after(60):
@@ -191,7 +207,7 @@ class Program:
                     nursery.cancel_scope.cancel()
             finally:
                 await _end(process)
-        assert self.left() == set()
+        assert beside or self.left() == set()
 
     def asked(self) -> list[str]:
         """What the scripted CLI was asked, in order."""
@@ -222,3 +238,8 @@ async def _end(process: trio.Process) -> None:
 def plain(text: bytes | bytearray) -> str:
     """What a terminal was sent, without colours and movements of the cursor."""
     return _STYLE.sub("", text.decode(errors="replace"))
+
+
+def said_besides(finished: Finished) -> str:
+    """What a command said on standard error, besides that no engine runs and it has looked at the store."""
+    return "".join(line for line in finished.err.splitlines(keepends=True) if "this is from its store" not in line)

@@ -1,7 +1,7 @@
-"""Makes the stub of ``BlockingEngine`` from ``Engine``: ``python tests/portal_stub.py`` writes it anew.
+"""Makes the stubs of ``BlockingEngine`` and ``RemoteEngine`` from ``Engine``: run it, and it writes them anew.
 
-Type checkers and editors cannot follow calls that are made at run time. The stub says the same to them: each call's
-arguments and docstring as they stand in the engine's source, as a call that blocks.
+Type checkers and editors cannot follow calls that are made at run time. The stubs say the same to them: each call's
+arguments and docstring as they stand in the engine's source, as a call that blocks, or is awaited.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import attrs
 
-from echo_actors.engine import Engine
+from echo_actors.control.calls import calls_of
+from echo_actors.engine import Engine, remote_engine
+from echo_actors.engine.remote_stream import events_of
 from echo_actors.portal import blocking_engine
-from echo_actors.portal.shape import Kind, kind_of, public
+from echo_actors.shape import Kind, kind_of, public
 
 STUB = Path(blocking_engine.__file__).with_suffix(".pyi")
+REMOTE_STUB = Path(remote_engine.__file__).with_suffix(".pyi")
 
 _HEAD = '''"""Made of ``Engine`` by ``tests/portal_stub.py``; change that class, and run it again."""'''
 
@@ -38,6 +41,23 @@ def stub() -> str:
     return _formatted("\n".join(lines) + "\n")
 
 
+def remote_stub() -> str:
+    """The text of the stub of ``RemoteEngine``."""
+    cls = remote_engine.RemoteEngine
+    writer = _RemoteWriter({"AbstractAsyncContextManager": "contextlib", "Client": "echo_actors.control.client"})
+    calls = [writer.attribute(name, public(Engine)[name]) for name in calls_of(Engine)]
+    own = ast.parse("client: Client\ndef __init__(self, client: Client) -> None: ...").body
+    hello = writer.attribute("hello", inspect.getattr_static(cls, "hello"))
+    engine = ast.ClassDef(
+        name=cls.__name__,
+        bases=[],
+        keywords=[],
+        body=[ast.Expr(ast.Constant(cls.__doc__)), *own, hello, *calls],
+        decorator_list=[],
+    )
+    return _formatted("\n".join([_HEAD, *writer.imports(), _text(engine)]) + "\n")
+
+
 @attrs.define
 class _Writer:
     """Writes calls, and knows what they need.
@@ -50,6 +70,9 @@ class _Writer:
     names: dict[str, str]
     iterators: dict[str, ast.ClassDef] = attrs.Factory(dict)
 
+    manager: ClassVar[str] = "AbstractContextManager"
+    made: ClassVar[type[ast.FunctionDef | ast.AsyncFunctionDef]] = ast.FunctionDef
+
     def attribute(self, name: str, value: Any) -> ast.stmt:
         """An attribute of a class as it is when it blocks."""
         kind = kind_of(value)
@@ -60,11 +83,12 @@ class _Writer:
             node.returns = None
         self._need(node, function)
         if kind is Kind.ENTERED:
-            returns = ast.parse(f"AbstractContextManager[{self._entered(function)}]", mode="eval").body
+            returns = ast.parse(f"{self.manager}[{self._entered(function)}]", mode="eval").body
         decorators: list[ast.expr] = [ast.Name("property")] if kind is Kind.READ else []
         docstring = ast.get_docstring(node, clean=False)
         assert docstring is not None, name
-        return ast.FunctionDef(
+        make = ast.FunctionDef if kind in {Kind.READ, Kind.ENTERED} else self.made
+        return make(
             name=name,
             args=node.args,
             body=[ast.Expr(ast.Constant(docstring))],
@@ -113,6 +137,19 @@ class _Writer:
         for each in (each for part in parts for each in ast.walk(part)):
             if isinstance(each, ast.Name) and not hasattr(builtins, each.id):
                 self.names[each.id] = _home(each.id, known[each.id])
+
+
+@attrs.define
+class _RemoteWriter(_Writer):
+    """Writes calls that are awaited, all of them."""
+
+    manager: ClassVar[str] = "AbstractAsyncContextManager"
+    made: ClassVar[type[ast.FunctionDef | ast.AsyncFunctionDef]] = ast.AsyncFunctionDef
+
+    def _entered(self, function: Callable[..., Any]) -> str:
+        cls = events_of(calls_of(Engine)[function.__name__])
+        self.names[cls.__name__] = cls.__module__
+        return cls.__name__
 
 
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -173,3 +210,4 @@ def _formatted(text: str) -> str:
 
 if __name__ == "__main__":
     STUB.write_text(stub(), encoding="utf-8")
+    REMOTE_STUB.write_text(remote_stub(), encoding="utf-8")

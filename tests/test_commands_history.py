@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from commands_program import Finished, Program
+from commands_program import Finished, Program, said_besides
 
 from echo_actors.commands.exits import Exit
 from echo_actors.state.lock import lock_directory
@@ -23,16 +23,17 @@ def program(tmp_path: Path) -> Program:
 def one_line(finished: Finished) -> str:
     """What the command said on standard error: one line, and nothing on standard output."""
     assert finished.out == ""
-    assert finished.err.startswith("echo-actors: ")
-    assert finished.err.count("\n") == 1
-    return finished.err
+    said = said_besides(finished)
+    assert said.startswith("echo-actors: ")
+    assert said.count("\n") == 1
+    return said
 
 
 async def test_it_prints_what_was_said_as_markdown(program: Program) -> None:
     """Without the fence, and with the author."""
     await program.run("send", "c", "# hello", "--author", "Ana", "--trust", "external")
     finished = await program.run("history", "c")
-    assert (finished.code, finished.err) == (Exit.DONE, "")
+    assert (finished.code, said_besides(finished)) == (Exit.DONE, "")
     document = finished.out.splitlines()
     assert document[0] == "# c"
     assert "## 1. Person Ana (external), 20" in finished.out
@@ -54,7 +55,7 @@ async def test_it_writes_a_file_in_place_of_the_old_one(program: Program) -> Non
     path = program.root / "out.md"
     path.write_text("old" * 1000)
     finished = await program.run("history", "c", "--output", str(path))
-    assert (finished.code, finished.out, finished.err) == (Exit.DONE, "", "")
+    assert (finished.code, finished.out, said_besides(finished)) == (Exit.DONE, "", "")
     assert "> grüße\n" in path.read_text(encoding="utf-8")
     assert "old" not in path.read_text(encoding="utf-8")
 

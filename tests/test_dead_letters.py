@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 import pytest
 import trio
-from commands_program import Finished, Program
-from support import new_id
+from commands_program import Program, said_besides
+from support import Gate, audit_records, new_id, opened
 
 from echo_actors import Outcome, OutcomeKind, Settings, open_engine
 from echo_actors.commands.exits import Exit
+from echo_actors.errors import InvalidMessage
+from echo_actors.events import Event, TurnEnded
 from echo_actors.models import Message
 from echo_actors.state.lock import lock_directory
 from echo_actors.state.records import End
@@ -26,7 +29,7 @@ def program(tmp_path: Path) -> Program:
     return Program(tmp_path)
 
 
-async def _dead_letter(program: Program, text: str = "poison", channel: str = "c") -> str:
+async def leave_dead_letter(program: Program, text: str = "poison", channel: str = "c") -> str:
     """Leave a dead letter in the store; give its id."""
     message_id, now = new_id(), datetime.now(UTC)
     outcome = Outcome(kind=OutcomeKind.DEAD_LETTERED, reason="started 3 times without coming to an end", attempts=3)
@@ -43,7 +46,7 @@ async def _dead_letter(program: Program, text: str = "poison", channel: str = "c
 
 async def test_list_shows_each_with_the_reason(program: Program) -> None:
     """As a table, and with every field as JSON."""
-    one, two = await _dead_letter(program), await _dead_letter(program, channel="\x1b[31mred\n")
+    one, two = await leave_dead_letter(program), await leave_dead_letter(program, channel="\x1b[31mred\n")
     lines = [line.split("\t") for line in (await program.run("dead-letters", "list")).out.splitlines()]
     assert [line[0] for line in lines] == ["message", one, two]
     assert "started 3 times" in lines[1][-1]
@@ -57,7 +60,7 @@ async def test_list_shows_each_with_the_reason(program: Program) -> None:
 
 async def test_show_prints_the_text(program: Program) -> None:
     """Under what is known about the message."""
-    one = await _dead_letter(program, "line one\nline two")
+    one = await leave_dead_letter(program, "line one\nline two")
     shown = (await program.run("dead-letters", "show", one)).out
     assert shown.startswith(f"message: {one}\nchannel: c\n")
     assert shown.endswith("\n\nline one\nline two\n")
@@ -66,8 +69,9 @@ async def test_show_prints_the_text(program: Program) -> None:
 
 async def test_resend_lets_it_run_at_the_next_start(program: Program) -> None:
     """With its attempts counted anew; it is a dead letter no more."""
-    one = await _dead_letter(program)
-    assert await program.run("dead-letters", "resend", one) == Finished(0, "", "")
+    one = await leave_dead_letter(program)
+    finished = await program.run("dead-letters", "resend", one)
+    assert (finished.code, finished.out, said_besides(finished)) == (0, "", "")
     assert orjson.loads((await program.run("dead-letters", "list", "--json")).out) == []
     with trio.fail_after(20):
         async with open_engine(Settings(state_dir=program.state), driver=InstantDriver()) as engine:
@@ -77,7 +81,7 @@ async def test_resend_lets_it_run_at_the_next_start(program: Program) -> None:
 
 async def test_drop_forgets_it(program: Program) -> None:
     """The others stay."""
-    one, two = await _dead_letter(program), await _dead_letter(program)
+    one, two = await leave_dead_letter(program), await leave_dead_letter(program)
     assert (await program.run("dead-letters", "drop", one)).code == Exit.DONE
     found = orjson.loads((await program.run("dead-letters", "list", "--json")).out)
     assert [each["message_id"] for each in found] == [two]
@@ -96,7 +100,7 @@ async def test_what_is_no_dead_letter_is_left_alone(program: Program, verb: str)
 @pytest.mark.parametrize("arguments", [["list"], ["resend"], ["drop"]])
 async def test_a_running_engine_keeps_the_store_to_itself(program: Program, arguments: list[str]) -> None:
     """The exit code is that of the store."""
-    one = await _dead_letter(program)
+    one = await leave_dead_letter(program)
     lock = lock_directory(program.state, now=datetime.now(UTC))
     try:
         finished = await program.run("dead-letters", *arguments, *([] if arguments == ["list"] else [one]))
@@ -104,3 +108,63 @@ async def test_a_running_engine_keeps_the_store_to_itself(program: Program, argu
         lock.release()
     assert finished.code == Exit.STORE
     assert finished.out == ""
+
+
+# -- of an engine that runs
+
+
+async def test_a_running_engine_revives_and_discards(program: Program) -> None:
+    """The one runs at once, behind what waits; the other is forgotten. Both are on record."""
+    one, two = await leave_dead_letter(program, "one"), await leave_dead_letter(program, "two")
+    settings, gate = Settings(state_dir=program.state), Gate("held")
+    async with opened(settings, driver=InstantDriver(answer=gate)) as engine:
+        assert [each.message.message_id for each in await engine.dead_letters()] == [one, two]
+        await engine.post("c", "held")
+        await gate.entered()
+        waiting = await engine.post("c", "waiting")
+        await engine.revive(one)
+        await engine.discard(two)
+        assert await engine.dead_letters() == []
+        async with engine.subscribe("c") as events:
+            gate.open()
+            ended = [event.message_id async for event in _ends(events, 3)]
+        assert ended[1:] == [waiting.message_id, one]
+        outcome = await engine.outcome(one)
+        assert (outcome.kind, outcome.attempts) == (OutcomeKind.ANSWERED, 1)
+        for call in (engine.revive, engine.discard):
+            with pytest.raises(InvalidMessage, match="is a dead letter"):
+                await call(two)
+    recorded = [(each["event"], each["message"]) for each in audit_records(settings) if "operator" in each["event"]]
+    assert recorded == [("operator.revive", one), ("operator.discard", two)]
+
+
+async def test_one_that_is_revived_amid_a_backlog_runs_once(program: Program) -> None:
+    """Whether the backlog has come to its place or not: it is among those that are loaded as there is room, or not."""
+    gate, settings = Gate("held"), Settings(state_dir=program.state, mailbox_size=2)
+    first = await leave_dead_letter(program, "first")
+    async with opened(settings, driver=InstantDriver(answer=gate)) as engine:
+        await engine.post("c", "held")
+        await gate.entered()
+        await engine.post("c", "a")
+        await engine.post("c", "b")
+        await engine.drain(timeout=0)
+    later = await leave_dead_letter(program, "later")
+    answered: list[str] = []
+    async with opened(settings, driver=InstantDriver(answer=gate)) as engine, engine.subscribe("c") as events:
+        await gate.entered()
+        await engine.revive(first)
+        await engine.revive(later)
+        gate.open()
+        answered = [event.message_id async for event in _ends(events, 5)]
+        assert engine.status().queued_messages == 0
+    assert len(set(answered)) == 5
+    assert {first, later} < set(answered)
+
+
+async def _ends(events: AsyncIterator[Event], count: int) -> AsyncIterator[TurnEnded]:
+    async for event in events:
+        if isinstance(event, TurnEnded):
+            yield event
+            count -= 1
+            if not count:
+                return

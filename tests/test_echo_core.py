@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import trio
 from active_files import record, write
 from echo_core_bot import PERSONA, Bot, at_once, bot, heard, until
 
@@ -282,7 +281,7 @@ def test_a_suspended_channel_can_begin_anew(place: Bot) -> None:
     """The old functions have none to lift a suspension, so the one that begins a session does."""
     place.core.start_session("c", "hello")
     supervisor = place.core._keeper.opened().conversations.engine._supervisor
-    supervisor.suspended["c"], supervisor._resumed["c"] = "it crashed", trio.Event()
+    supervisor.suspend("c", "it crashed")
     with pytest.raises(RuntimeError, match="'c' is suspended: it crashed"):
         place.core.send_message("c", "hello")
     assert place.core.start_session("c", "hello")[0] == "echo: hello"

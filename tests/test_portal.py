@@ -22,7 +22,7 @@ import trio
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from portal_stub import STUB, stub
+from portal_stub import REMOTE_STUB, STUB, remote_stub, stub
 from portal_support import CHANNEL, WITHIN, engine_threads, eventually, finish, in_engine
 from support import new_id, plain_settings, scripted_settings
 
@@ -50,7 +50,7 @@ from echo_actors.models import Block
 from echo_actors.portal import AsyncEngine, BlockingEngine, open_async_portal, open_portal
 from echo_actors.portal.callbacks import in_worker, with_callbacks
 from echo_actors.portal.pipe import AHEAD
-from echo_actors.portal.shape import Kind, carried, kind_of, public
+from echo_actors.shape import Kind, carried, kind_of, public
 from echo_actors.telemetry import Providers
 from echo_actors.testing.instant_driver import InstantDriver, echo
 from echo_actors.testing.puppet_driver import PuppetDriver
@@ -104,9 +104,10 @@ def test_what_no_portal_can_carry_is_said_when_it_is_defined() -> None:
         kind_of(events)
 
 
-def test_the_stub_is_that_of_the_engine() -> None:
+def test_the_stubs_are_those_of_the_engine() -> None:
     """If this fails: python tests/portal_stub.py."""
     assert STUB.read_text(encoding="utf-8") == stub()
+    assert REMOTE_STUB.read_text(encoding="utf-8") == remote_stub()
 
 
 def test_the_stub_has_a_call_with_its_docstring_for_each_of_the_engine() -> None:

@@ -176,6 +176,15 @@ class ChannelActor:
             self._last_loaded = entries[-1].message.sequence
         self.mailbox.restore(entries, backlog)
 
+    def readmit(self, stored: StoredMessage) -> None:
+        """Take a message of long ago into the mailbox again, behind those that wait there."""
+        backlog = self.mailbox.backlog
+        if backlog and stored.message.sequence > self._last_loaded:
+            # It is among those that are loaded as there is room.
+            self.mailbox.backlog += 1
+        else:
+            self.mailbox.restore([self.entry_of(stored)], backlog)
+
     async def _load(self) -> Claim:
         """Claim the channel and read its session, once: the first who needs them does."""
         async with self._loading:
@@ -197,6 +206,8 @@ class ChannelActor:
             self.idleness.end(self.mailbox.wake)
         if entry is None:
             return None
+        if self.channel in self.services.suspensions.reasons:
+            await self.services.suspensions.over(self.channel)
         ticket = self.services.gate.try_to_enter()
         if ticket is None:
             with trio.CancelScope() as self._waiting:
@@ -226,13 +237,17 @@ class ChannelActor:
         try:
             await self.services.turn_slots.acquire()
             try:
-                # What ran while this turn waited for its slot may have closed the gate.
-                if not self._draining and self.services.gate.admits(self._ticket) and self.mailbox.begin(entry):
+                if self._may_begin() and self.mailbox.begin(entry):
                     await self.runner.serve(entry, self._ticket)
             finally:
                 self.services.turn_slots.release()
         finally:
             self._between_turns.release()
+
+    def _may_begin(self) -> bool:
+        # What ran while this turn waited for its slot may have closed the gate.
+        suspended = self.channel in self.services.suspensions.reasons
+        return not self._draining and not suspended and self.services.gate.admits(self._ticket)
 
     def _leaving(self) -> bool:
         """Whether the engine drains; it may begin to during any await, which the attribute does not tell mypy."""

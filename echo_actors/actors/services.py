@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from echo_actors.actors.suspension import Suspensions
 from echo_actors.actors.topic import Hub
 from echo_actors.admission.budgets import Budgets
 from echo_actors.admission.gate import Gate
@@ -48,6 +49,7 @@ class Services:
         launch: How the CLI runs in a channel without options of its own, for people who are trusted.
         launches: The same by level of trust; filled as it is asked for.
         permissions: Answers permission questions; None leaves that to subscribers.
+        suspensions: The channels that take nothing for now.
         audit_sync: With the setting of that name, has what was recorded on the disk, or gives up after a while.
     """
 
@@ -64,5 +66,6 @@ class Services:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     permissions: PermissionCallback | None = None
+    suspensions: Suspensions = attrs.field(factory=Suspensions)
     launches: dict[Trust, Launch] = attrs.field(factory=dict)
     audit_sync: Callable[[], Awaitable[None]] | None = None

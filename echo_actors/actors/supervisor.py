@@ -34,7 +34,6 @@ class Supervisor:
         nursery: Where the actors run.
         jitter: Gives a number from 0 up to 1, to spread restarts.
         acceptance: How messages come in.
-        suspended: Channels that take nothing, and why.
         restarts: How often an actor crashed, and ran again or was suspended.
     """
 
@@ -44,13 +43,11 @@ class Supervisor:
     jitter: Callable[[], float]
     closing: bool = attrs.field(default=False, init=False)
     actors: dict[str, ChannelActor] = attrs.field(factory=dict, init=False)
-    suspended: dict[str, str] = attrs.field(factory=dict, init=False)
     restarts: int = attrs.field(default=0, init=False)
     acceptance: Acceptance = attrs.field(init=False)
     _expiry: Expiry = attrs.field(init=False)
     _idleness: Idleness = attrs.field(init=False)
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
-    _resumed: dict[str, trio.Event] = attrs.field(factory=dict, init=False)
     _at_rest: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -63,6 +60,11 @@ class Supervisor:
         )
         self.nursery.start_soon(self._expiry.run, name="expiry")
         self.nursery.start_soon(self._idleness.run, name="idleness")
+
+    @property
+    def suspended(self) -> dict[str, str]:
+        """Channels that take nothing, and why."""
+        return self.services.suspensions.reasons
 
     def actor(self, channel: str) -> ChannelActor:
         """The channel's actor, started if it is not live. There is no await in here: two callers get one actor.
@@ -128,12 +130,19 @@ class Supervisor:
 
     # -- operators
 
+    def suspend(self, channel: str, reason: str) -> bool:
+        """Let a channel take nothing, and begin nothing; False when it is suspended already.
+
+        Raises:
+            EngineClosed: The engine is draining.
+        """
+        if self.closing:
+            raise EngineClosed
+        return self.services.suspensions.suspend(channel, reason)
+
     def resume(self, channel: str) -> bool:
         """Lift a suspension; False when there was none."""
-        if self.suspended.pop(channel, None) is None:
-            return False
-        self._resumed.pop(channel).set()
-        return True
+        return self.services.suspensions.lift(channel)
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109 - how long turns may go on, not a cancellation
         """Take nothing more and come to rest: running turns may end within so many seconds, then they are cut."""
@@ -217,7 +226,6 @@ class Supervisor:
             self.services.record("actor.not_recovered", channel=channel, reason=str(problem))
 
     async def _suspend(self, channel: str, reason: str) -> None:
-        self.suspended[channel] = reason
-        resumed = self._resumed[channel] = trio.Event()
+        self.services.suspensions.suspend(channel, reason)
         self.services.record("channel.suspended", channel=channel, reason=reason)
-        await resumed.wait()
+        await self.services.suspensions.over(channel)

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from echo_actors._version import __version__
 from echo_actors.commands.audit import audit
+from echo_actors.commands.channel import channel
 from echo_actors.commands.chat import chat
 from echo_actors.commands.dead_letters import dead_letters
 from echo_actors.commands.demo import demo
@@ -21,10 +22,11 @@ from echo_actors.commands.export_sessions import export_sessions
 from echo_actors.commands.history import history
 from echo_actors.commands.import_sessions import import_sessions
 from echo_actors.commands.prompt import prompt
+from echo_actors.commands.run import run
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
 from echo_actors.commands.settings import settings
-from echo_actors.commands.signals import Ending, run
+from echo_actors.commands.signals import Ending, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
         values = dict.fromkeys(injected, ending)
         return int(await partial(command, *bound.args, **bound.kwargs)(**values))
 
-    return run(call)
+    return supervise(call)
 
 
 def _app() -> App:
@@ -65,7 +67,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (chat, send, sessions, history, dead_letters, audit, prompt, settings, doctor, demo):
+    for command in (run, chat, send, sessions, history, channel, dead_letters, audit, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

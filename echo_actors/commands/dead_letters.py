@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
@@ -12,23 +12,23 @@ import orjson
 from cyclopts import App, Parameter
 
 from echo_actors.commands.exits import Exit
-from echo_actors.commands.options import Running, StoreOptions
+from echo_actors.commands.options import Json, Running, StoreOptions
+from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, visible, write
+from echo_actors.engine.remote_engine import RemoteEngine
 from echo_actors.errors import InvalidMessage
-from echo_actors.models import OutcomeKind
 from echo_actors.state.records import StoredMessage
 from echo_actors.state.sqlite import SQLiteStore
 
 _PAGE = 500
 _COLUMNS = ("message", "channel", "attempts", "ended", "reason")
 
-Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
 MessageId: TypeAlias = Annotated[UUID, Parameter(help="The message's id, as `list` shows it.")]
 
 dead_letters = App(
     name="dead-letters",
-    help="Look at messages that were started too often; run them again, or drop them. No engine may be running.",
+    help="Look at messages that were started too often; run them again, or drop them; also while an engine runs.",
 )
 
 
@@ -36,8 +36,8 @@ dead_letters = App(
 async def list_all(*, json: Json = False, options: StoreOptions | None = None, ending: Running) -> int:
     """List the dead letters, oldest first."""
     del ending
-    async with _stored(options) as store:
-        found = [] if store is None else [each async for each in _all(store)]
+    async with _letters(options) as letters:
+        found = [each async for each in _all(letters)]
     if json:
         write(_json([_fields(each) for each in found]))
     else:
@@ -63,10 +63,10 @@ async def show(
 
 @dead_letters.command
 async def resend(message_id: MessageId, *, options: StoreOptions | None = None, ending: Running) -> int:
-    """Let a dead letter run again, at the next start of an engine, as if it had not been started yet."""
+    """Let a dead letter run again, now or when an engine starts, as if it had not been started yet."""
     del ending
-    async with _dead_letter(message_id, options) as (store, found):
-        await store.revive(found.message.message_id)
+    async with _dead_letter(message_id, options) as (letters, found):
+        await letters.revive(found.message.message_id)
     return Exit.DONE
 
 
@@ -74,18 +74,26 @@ async def resend(message_id: MessageId, *, options: StoreOptions | None = None, 
 async def drop(message_id: MessageId, *, options: StoreOptions | None = None, ending: Running) -> int:
     """Drop a dead letter for good."""
     del ending
-    async with _dead_letter(message_id, options) as (store, found):
-        await store.discard(found.message.message_id)
+    async with _dead_letter(message_id, options) as (letters, found):
+        await letters.discard(found.message.message_id)
     return Exit.DONE
 
 
-def _stored(options: StoreOptions | None) -> AbstractAsyncContextManager[SQLiteStore | None]:
-    return opened_store((options or StoreOptions()).settings(), owner="dead-letters")
+@asynccontextmanager
+async def _letters(options: StoreOptions | None) -> AsyncIterator[RemoteEngine | SQLiteStore | None]:
+    """Who has the dead letters: the engine that runs, or else the store; None where there is neither."""
+    settings = (options or StoreOptions()).settings()
+    async with running_engine(settings.state_dir) as engine:
+        if engine is not None:
+            yield engine
+            return
+    async with opened_store(settings, owner="dead-letters", instead=True) as store:
+        yield store
 
 
-async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:
+async def _all(letters: RemoteEngine | SQLiteStore | None) -> AsyncIterator[StoredMessage]:
     after = 0
-    while page := await store.dead_letters(after=after, limit=_PAGE):
+    while letters is not None and (page := await letters.dead_letters(after=after, limit=_PAGE)):
         for stored in page:
             yield stored
         after = page[-1].message.sequence
@@ -94,13 +102,12 @@ async def _all(store: SQLiteStore) -> AsyncIterator[StoredMessage]:
 @asynccontextmanager
 async def _dead_letter(
     message_id: UUID, options: StoreOptions | None
-) -> AsyncIterator[tuple[SQLiteStore, StoredMessage]]:
-    async with _stored(options) as store:
-        found = None if store is None else await store.message(str(message_id))
-        outcome = None if found is None else found.outcome
-        if store is None or found is None or outcome is None or outcome.kind is not OutcomeKind.DEAD_LETTERED:
+) -> AsyncIterator[tuple[RemoteEngine | SQLiteStore, StoredMessage]]:
+    async with _letters(options) as letters:
+        found = [each async for each in _all(letters) if each.message.message_id == str(message_id)]
+        if letters is None or not found:
             raise InvalidMessage(f"no message {message_id} is a dead letter")
-        yield store, found
+        yield letters, found[0]
 
 
 def _row(stored: StoredMessage) -> tuple[str, ...]:

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from echo_actors.commands.terminal import visible
-from echo_actors.errors import CLINotFound, EchoActorsError, InvalidMessage, SettingsError, StoreError
+from echo_actors.errors import (
+    CLINotFound,
+    EchoActorsError,
+    EngineNotRunning,
+    InvalidMessage,
+    SettingsError,
+    StoreError,
+)
 
 
 class Exit(enum.IntEnum):
@@ -21,6 +28,7 @@ class Exit(enum.IntEnum):
     USAGE = 2
     NO_CLI = 3
     STORE = 4
+    NOT_RUNNING = 5
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -30,6 +38,7 @@ _CODES: Final[tuple[tuple[type[BaseException], Exit], ...]] = (
     (InvalidMessage, Exit.USAGE),
     (CLINotFound, Exit.NO_CLI),
     (StoreError, Exit.STORE),
+    (EngineNotRunning, Exit.NOT_RUNNING),
     (EchoActorsError, Exit.FAILED),
 )
 """What each error means to a shell; the first that fits counts."""

@@ -13,6 +13,7 @@ from echo_actors.claude.driver import KeptSession
 from echo_actors.claude.history import read_history
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import Running, StoreOptions
+from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import harmless, write
 from echo_actors.engine.recorded import named
@@ -33,7 +34,7 @@ async def history(
     options: StoreOptions | None = None,
     ending: Running,
 ) -> int:
-    """Print a channel's conversation from the CLI's transcript; no engine may be running on the store.
+    """Print a channel's conversation from the CLI's transcript, also while an engine runs.
 
     Args:
         channel: The conversation's key.
@@ -44,10 +45,11 @@ async def history(
     """
     del ending
     settings = (options or StoreOptions()).settings()
-    async with opened_store(settings, owner="history") as store:
-        found = (
-            History(channel=channel, session_id=None) if store is None else await _history(channel, store, settings)
-        )
+    async with running_engine(settings.state_dir) as engine:
+        if engine is None:
+            found = await _of_store(channel, settings)
+        else:
+            found = await engine.history(channel, limit=None)
     text = to_json(found) if format == "json" else to_markdown(found)
     if output is None:
         write(harmless(text))
@@ -63,6 +65,11 @@ async def _write_file(path: Path, text: str) -> None:
         raise SettingsError(f"{path} cannot be written: {problem.strerror}", name="output") from problem
     async with file:
         await file.write(text)
+
+
+async def _of_store(channel: str, settings: Settings) -> History:
+    async with opened_store(settings, owner="history", instead=True) as store:
+        return History(channel=channel, session_id=None) if store is None else await _history(channel, store, settings)
 
 
 async def _history(channel: str, store: SQLiteStore, settings: Settings) -> History:

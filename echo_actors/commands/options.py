@@ -31,6 +31,9 @@ SettingsFile: TypeAlias = Annotated[
     ),
 ]
 
+
+Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
+
 Running: TypeAlias = Annotated[Ending, Parameter(parse=False)]
 """What a command is given besides its arguments: how it may be ended."""
 

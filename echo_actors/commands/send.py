@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import EngineOptions, Running
+from echo_actors.commands.reaching import any_engine
 from echo_actors.commands.stdin import StandardInput
 from echo_actors.commands.terminal import harmless, write
 from echo_actors.errors import InvalidMessage
@@ -30,7 +31,7 @@ async def send(
     options: EngineOptions | None = None,
     ending: Running,
 ) -> int:
-    """Send one message and print the reply.
+    """Send one message and print the reply, by the engine that runs on the state directory, or else by one for this.
 
     Args:
         channel: The conversation, any name.
@@ -43,10 +44,9 @@ async def send(
         ending: How the command may be ended before its time.
     """
     options = options or EngineOptions()
-    settings = options.settings()
     if text == _FROM_STDIN:
         text = await _standard_input()
-    async with ending.engine(settings) as engine:
+    async with any_engine(options, ending) as engine:
         if options.model is not None:
             await engine.set_model(channel, options.model)
         reply = await engine.ask(

@@ -12,22 +12,23 @@ from rich.text import Text
 
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import Running, StoreOptions
+from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import console, on_terminal, visible, write
+from echo_actors.engine.remote_engine import RemoteEngine
+from echo_actors.settings import Settings
 from echo_actors.state.exchange import all_sessions
 from echo_actors.state.records import SessionSnapshot
 
 _COLUMNS = ("channel", "model", "messages", "tokens in", "tokens out", "context", "cost USD", "last message")
+_PAGE = 500
 _TEXT_COLUMNS = ("channel", "model", "last message")
 
 
 async def sessions(
-    *,
-    json: Annotated[bool, Parameter(negative=())] = False,
-    options: StoreOptions | None = None,
-    ending: Running,
+    *, json: Annotated[bool, Parameter(negative=())] = False, options: StoreOptions | None = None, ending: Running
 ) -> int:
-    """List the sessions in the store; no engine may be running on it.
+    """List the sessions, of the engine that runs on the state directory, or else in its store.
 
     Args:
         json: Print every field, as a JSON list.
@@ -36,8 +37,8 @@ async def sessions(
     """
     del ending
     settings = (options or StoreOptions()).settings()
-    async with opened_store(settings, owner="sessions") as store:
-        found = [] if store is None else [each async for each in all_sessions(store)]
+    async with running_engine(settings.state_dir) as engine:
+        found = await _of_store(settings) if engine is None else await _of_engine(engine)
     if json:
         write(orjson.dumps(list(map(attrs.asdict, found)), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif on_terminal():
@@ -45,6 +46,18 @@ async def sessions(
     else:
         write("".join("\t".join(row) + "\n" for row in (_COLUMNS, *map(_row, found))))
     return Exit.DONE
+
+
+async def _of_engine(engine: RemoteEngine) -> list[SessionSnapshot]:
+    found: list[SessionSnapshot] = []
+    while page := await engine.sessions(after=found[-1].channel if found else "", limit=_PAGE):
+        found += page
+    return found
+
+
+async def _of_store(settings: Settings) -> list[SessionSnapshot]:
+    async with opened_store(settings, owner="sessions", instead=True) as store:
+        return [] if store is None else [each async for each in all_sessions(store)]
 
 
 def _row(snapshot: SessionSnapshot) -> tuple[str, ...]:

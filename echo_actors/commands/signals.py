@@ -78,7 +78,7 @@ class Ending:
                 await self._engine.drain(timeout=0)
 
 
-def run(command: Callable[[Ending], Awaitable[int]]) -> int:
+def supervise(command: Callable[[Ending], Awaitable[int]]) -> int:
     """Run a command to its end, or to that which a signal gives it; return the exit code."""
     return trio.run(_supervise, command)
 

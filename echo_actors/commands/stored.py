@@ -12,12 +12,13 @@ from echo_actors.state.sqlite import DATABASE_NAME, SQLiteStore, open_sqlite_sto
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, *, owner: str) -> AsyncIterator[SQLiteStore | None]:
+async def opened_store(settings: Settings, *, owner: str, instead: bool = False) -> AsyncIterator[SQLiteStore | None]:
     """Open the store for the block, if there is one: to look is no reason to make it.
 
     Args:
         settings: Say where it is.
         owner: Who has it meanwhile, as others are told.
+        instead: It stands in for an engine that does not run; that is said.
 
     Raises:
         StoreLocked: An engine is running on it.
@@ -29,4 +30,6 @@ async def opened_store(settings: Settings, *, owner: str) -> AsyncIterator[SQLit
     async with open_sqlite_store(settings.state_dir, owner=owner, now=lambda: datetime.now(UTC)) as store:
         if store.set_aside is not None:
             complain(f"the store was damaged; it was moved to {store.set_aside}")
+        if instead:
+            complain(f"no engine is running on {settings.state_dir}; this is from its store")
         yield store

@@ -168,6 +168,22 @@ class ChannelCalls(Calls):
             changes = {**changes, "working_dir": str(directory)}
         return await self._supervisor.actor(check_channel(channel)).configure(changes, reason)
 
+    async def suspend(self, channel: str, *, reason: str = "suspended by the operator") -> bool:
+        """Let the channel take nothing until it is resumed; False when it is suspended already.
+
+        New messages are refused with ``ChannelSuspended``. Those that wait go on waiting, on their queue clock, and a
+        turn that runs goes on to its end, unless it is interrupted. It holds for this run of the program.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            EngineClosed: The engine is draining.
+        """
+        await trio.lowlevel.checkpoint()
+        suspended = self._supervisor.suspend(check_channel(channel), reason)
+        if suspended:
+            self._services.record("operator.suspend", channel=channel, reason=reason)
+        return suspended
+
     async def resume(self, channel: str) -> bool:
         """Lift a channel's suspension; False when it was not suspended."""
         await trio.lowlevel.checkpoint()

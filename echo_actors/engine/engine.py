@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from echo_actors.engine.channel_calls import ChannelCalls
 from echo_actors.engine.conversation_calls import ConversationCalls
+from echo_actors.engine.dead_letter_calls import DeadLetterCalls
 from echo_actors.engine.message_calls import MessageCalls
 from echo_actors.engine.watching_calls import WatchingCalls
 
 
-class Engine(MessageCalls, ChannelCalls, ConversationCalls, WatchingCalls):
+class Engine(MessageCalls, ChannelCalls, ConversationCalls, DeadLetterCalls, WatchingCalls):
     """Many channels, one conversation each. Made by ``open_engine``; its calls belong to that trio run."""
 
     async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - how long turns may go on

@@ -28,6 +28,8 @@ from echo_actors.claude.opening import open_residency
 from echo_actors.claude.orphans import reap_run
 from echo_actors.claude.process_tree import Identity
 from echo_actors.claude.spawning import OPTION_PREFIX, PROMPTS
+from echo_actors.control.protocol import PROTOCOL, Hello, longest_request
+from echo_actors.control.server import Server
 from echo_actors.engine.auditing import engine_audit, mask_of, sync_before_ends, watch_audit
 from echo_actors.engine.engine import Engine
 from echo_actors.engine.intake import id_source
@@ -136,6 +138,9 @@ async def _running(services: Services, audit: AuditLog, watch: Watch) -> AsyncIt
         engine = Engine(services, supervisor, audit, watch)
         nursery.start_soon(watch.beat, lambda: metrics_of(engine.status()))
         nursery.start_soon(watch.probe, services.store)
+        if services.settings.control_socket:
+            # It serves while the engine drains, too: that is when somebody wants to see what it waits for.
+            await nursery.start(_server(engine).serve, services.settings.state_dir)
         recovered = await supervisor.recover()
         if recovered:
             services.record("engine.recovered", messages=recovered)
@@ -151,6 +156,13 @@ async def _running(services: Services, audit: AuditLog, watch: Watch) -> AsyncIt
             nursery.cancel_scope.cancel()
     if error is not None:
         raise error
+
+
+def _server(engine: Engine) -> Server:
+    """What serves the engine's calls to commands."""
+    services = engine._services  # noqa: SLF001 - this module makes both
+    hello = Hello(protocol=PROTOCOL, version=__version__, run_id=services.hub.run_id, pid=os.getpid())
+    return Server(engine, hello, longest_request(services.settings.max_message_bytes), services.record)
 
 
 @asynccontextmanager

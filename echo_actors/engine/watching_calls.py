@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from echo_actors.actors.topic import Subscription
-from echo_actors.engine.calls import Calls, for_any_thread
+from echo_actors.engine.calls import Calls
 from echo_actors.engine.channels import ChannelStatus, page_of_channels
 from echo_actors.engine.health import Health, health_of
 from echo_actors.engine.intake import check_limit
 from echo_actors.engine.measures import metrics_of
 from echo_actors.engine.status import EngineStatus
+from echo_actors.shape import for_any_thread
 from echo_actors.telemetry.metric import Metric
 
 

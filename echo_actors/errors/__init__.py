@@ -13,7 +13,9 @@ from echo_actors.errors.store import NotStorable, StaleRevision, StoreError, Sto
 from echo_actors.errors.turns import CallTimedOut, TurnFailed, TurnOverBudget, TurnTimedOut
 from echo_actors.errors.use import (
     ActiveFileError,
+    ControlError,
     ConversationExists,
+    EngineNotRunning,
     InvalidAnswer,
     InvalidMessage,
     NoConversation,
@@ -30,9 +32,11 @@ __all__ = [
     "CLINotFound",
     "CallTimedOut",
     "ChannelSuspended",
+    "ControlError",
     "ConversationExists",
     "EchoActorsError",
     "EngineClosed",
+    "EngineNotRunning",
     "GateClosed",
     "InvalidAnswer",
     "InvalidMessage",

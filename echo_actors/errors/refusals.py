@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.errors.root import EchoActorsError
+from echo_actors.errors.root import EchoActorsError, Reasoned
 from echo_actors.models import Budget
 
 
@@ -26,13 +26,10 @@ class MailboxFull(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class EngineClosed(EchoActorsError, RuntimeError):
+class EngineClosed(Reasoned, EchoActorsError, RuntimeError):
     """The engine is draining or closed and takes no new work."""
 
     reason: str = "the engine is closing and takes no new messages"
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)
@@ -69,7 +66,7 @@ class BudgetExceeded(EchoActorsError, RuntimeError):
 
 @attrs.define(slots=False, eq=False)
 class ChannelSuspended(EchoActorsError, RuntimeError):
-    """The channel's actor failed too often and takes nothing until it is resumed."""
+    """The channel takes nothing until it is resumed: its actor failed too often, or an operator wants it so."""
 
     channel: str
     reason: str = ""

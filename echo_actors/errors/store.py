@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.errors.root import EchoActorsError
+from echo_actors.errors.root import EchoActorsError, Reasoned
 
 
 @attrs.define(slots=False, eq=False)
-class StoreError(EchoActorsError, RuntimeError):
+class StoreError(Reasoned, EchoActorsError, RuntimeError):
     """The store could not do what was asked; nothing of that request was stored."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from echo_actors.errors.root import EchoActorsError
+from echo_actors.errors.root import EchoActorsError, Reasoned
 
 
 @attrs.define(slots=False, eq=False)
@@ -40,23 +40,13 @@ class PersonalityError(SettingsError, FileNotFoundError):
 
 
 @attrs.define(slots=False, eq=False)
-class InvalidMessage(EchoActorsError, ValueError):
+class InvalidMessage(Reasoned, EchoActorsError, ValueError):
     """A message or a channel's name cannot be accepted as it is. Nothing was stored."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)
-class InvalidAnswer(EchoActorsError, ValueError):
+class InvalidAnswer(Reasoned, EchoActorsError, ValueError):
     """The answer to a permission question cannot be given as it is. The question stays open."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 @attrs.define(slots=False, eq=False)
@@ -109,10 +99,15 @@ class ActiveFileError(EchoActorsError, RuntimeError):
 
 
 @attrs.define(slots=False, eq=False)
-class WrongLoop(EchoActorsError, RuntimeError):
+class WrongLoop(Reasoned, EchoActorsError, RuntimeError):
     """A way into the engine was used where another kind of event loop runs, or none; the text says which fits."""
 
-    reason: str
 
-    def __str__(self) -> str:
-        return self.reason
+@attrs.define(slots=False, eq=False)
+class ControlError(Reasoned, EchoActorsError, RuntimeError):
+    """The control socket was used in a way that it does not allow, or it gave what cannot be understood."""
+
+
+@attrs.define(slots=False, eq=False)
+class EngineNotRunning(Reasoned, EchoActorsError, ConnectionError):
+    """No engine listens in the state directory. Not raised for one that closes meanwhile: that is ``EngineClosed``."""

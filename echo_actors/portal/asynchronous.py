@@ -19,9 +19,9 @@ from echo_actors.portal.callbacks import on_loop, with_callbacks
 from echo_actors.portal.holding import Held
 from echo_actors.portal.iteration import AsyncEvents
 from echo_actors.portal.lane import Lane
-from echo_actors.portal.shape import Kind, carried
 from echo_actors.portal.thread import TAKEN_WITHIN, Call, EngineThread
 from echo_actors.portal.waiting import unwrapped
+from echo_actors.shape import Kind, carried
 
 T = TypeVar("T")
 

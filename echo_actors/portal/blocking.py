@@ -12,9 +12,9 @@ from echo_actors.events import Event
 from echo_actors.portal.holding import Held
 from echo_actors.portal.iteration import BlockingEvents
 from echo_actors.portal.listening import listening
-from echo_actors.portal.shape import Kind
 from echo_actors.portal.thread import EngineThread
 from echo_actors.portal.waiting import check_blockable, result_of, unwrapped
+from echo_actors.shape import Kind
 
 INSTEAD = "use `async with open_async_portal()` there, or asyncio.to_thread"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from echo_actors.engine import Engine
 from echo_actors.portal.blocking import WAYS, Blocking
-from echo_actors.portal.shape import carried
+from echo_actors.shape import carried
 
 
 @carried(Engine, WAYS)

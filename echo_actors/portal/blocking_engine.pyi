@@ -19,7 +19,7 @@ from echo_actors.portal.blocking import Blocking
 from echo_actors.portal.iteration import BlockingEvents
 from echo_actors.settings.options import ChannelOptions, OptionChanges
 from echo_actors.settings.settings import Settings
-from echo_actors.state.records import SessionSnapshot
+from echo_actors.state.records import SessionSnapshot, StoredMessage
 from echo_actors.telemetry.metric import Metric
 
 class _Stream(BlockingEvents[Event]):
@@ -136,6 +136,21 @@ class BlockingEngine(Blocking):
             EngineClosed: The engine is draining.
         """
 
+    def dead_letters(self, *, after: int = 0, limit: int = 100) -> list[StoredMessage]:
+        """A page of the dead letters, oldest first, those after the given sequence.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
+        """
+
+    def discard(self, message_id: str | uuid.UUID) -> None:
+        """Drop a dead letter for good.
+
+        Raises:
+            InvalidMessage: It is none.
+            StoreError: The store did not take it.
+        """
+
     def drain(self, timeout: float | None = None) -> None:
         """Take no new messages and let running turns end; leaving the engine's block does this too.
 
@@ -240,6 +255,15 @@ class BlockingEngine(Blocking):
     def resume(self, channel: str) -> bool:
         """Lift a channel's suspension; False when it was not suspended."""
 
+    def revive(self, message_id: str | uuid.UUID) -> None:
+        """Let a dead letter run again, as if it had not been started yet; behind what waits in its channel.
+
+        Raises:
+            InvalidMessage: It is none.
+            StoreError: The store did not take it.
+            EngineClosed: The engine is draining.
+        """
+
     def session(self, channel: str) -> SessionSnapshot | None:
         """The channel's session as stored; None when it has none."""
 
@@ -285,4 +309,15 @@ class BlockingEngine(Blocking):
             since: The cursor of the last event seen; events after it that the ring still holds come first, and a
                 ``Lagged`` before them when some are lost.
             buffer_size: How many events may wait for this subscriber; the setting ``subscriber_buffer`` by default.
+        """
+
+    def suspend(self, channel: str, *, reason: str = "suspended by the operator") -> bool:
+        """Let the channel take nothing until it is resumed; False when it is suspended already.
+
+        New messages are refused with ``ChannelSuspended``. Those that wait go on waiting, on their queue clock, and a
+        turn that runs goes on to its end, unless it is interrupted. It holds for this run of the program.
+
+        Raises:
+            InvalidMessage: The channel's name cannot be one.
+            EngineClosed: The engine is draining.
         """

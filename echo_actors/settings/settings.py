@@ -37,6 +37,9 @@ class Settings:
     )
     audit_path: Path | None = setting(None, "The audit log; else audit.jsonl in the state directory.")
     audit_content: bool = setting(default=False, doc="Write message and reply texts into the audit log.")
+    control_socket: bool = setting(
+        default=True, doc="Listen on a socket in the state directory, for the commands of the same user."
+    )
     audit_max_bytes: int = setting(64 * 2**20, "The bytes above which the audit log goes on in a new file.")
     audit_max_age: float = setting(
         86400.0, "For the audit log's first record to be in a file before it goes on in a new one.", unit="s"

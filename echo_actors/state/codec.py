@@ -95,7 +95,17 @@ class Codec:
 
 def make_codec() -> Codec:
     """Build the formats; done once per store, since it compiles their functions."""
-    converter = make_converter(omit_if_default=True, detailed_validation=False)
+    converter = json_converter(omit_if_default=True)
+    return Codec(
+        Format("message", Message, converter),
+        Format("outcome", Outcome, converter),
+        Format("snapshot", SessionSnapshot, converter, version=2, upgrades={1: _model_as_an_option}),
+    )
+
+
+def json_converter(*, omit_if_default: bool) -> OrjsonConverter:
+    """A converter between records and what JSON can hold, with times in UTC."""
+    converter = make_converter(omit_if_default=omit_if_default, detailed_validation=False)
     converter.register_unstructure_hook(datetime, _to_utc)
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text).astimezone(UTC))
     # Tool inputs are JSON as the CLI sent them; walking them would cost time and change nothing.
@@ -105,13 +115,9 @@ def make_codec() -> Codec:
     endless: dict[str, Any] = {name: override(unstruct_hook=_seconds) for name in clocks}
     converter.register_unstructure_hook(
         ChannelOptions,
-        make_dict_unstructure_fn(ChannelOptions, converter, _cattrs_omit_if_default=True, **endless),
+        make_dict_unstructure_fn(ChannelOptions, converter, _cattrs_omit_if_default=omit_if_default, **endless),
     )
-    return Codec(
-        Format("message", Message, converter),
-        Format("outcome", Outcome, converter),
-        Format("snapshot", SessionSnapshot, converter, version=2, upgrades={1: _model_as_an_option}),
-    )
+    return converter
 
 
 def _model_as_an_option(fields: Fields) -> Fields:
@@ -119,9 +125,9 @@ def _model_as_an_option(fields: Fields) -> Fields:
     return {**fields, "options": {"model": fields["model"]}}
 
 
-def _seconds(value: float) -> float | str:
+def _seconds(value: float | None) -> float | str | None:
     """A clock's time; JSON has no number for one that never runs out, and would have null, which is no time at all."""
-    return "inf" if math.isinf(value) else value
+    return "inf" if value is not None and math.isinf(value) else value
 
 
 def _is_plain_json(annotation: object) -> bool:

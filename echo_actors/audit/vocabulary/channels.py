@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from echo_actors.audit.kinds import Field, Kind
-from echo_actors.audit.vocabulary.words import CHANNEL, MODEL, PREVIOUS, REASON, SESSION
+from echo_actors.audit.vocabulary.words import CHANNEL, MESSAGE, MODEL, PREVIOUS, REASON, SESSION
 
 CHANNELS: Final[Mapping[str, Kind]] = {
     "session.changed": Kind(
@@ -62,5 +62,8 @@ CHANNELS: Final[Mapping[str, Kind]] = {
         {"channel": CHANNEL, "options": Field(str, "Which ones, with commas between; their values may be secrets.")},
     ),
     "operator.set_model": Kind("A channel's model was chosen by a call.", {"channel": CHANNEL, "model": MODEL}),
+    "operator.suspend": Kind("A channel takes nothing, by a call.", {"channel": CHANNEL, "reason": REASON}),
+    "operator.revive": Kind("A dead letter runs again, by a call.", {"channel": CHANNEL, "message": MESSAGE}),
+    "operator.discard": Kind("A dead letter was dropped by a call.", {"channel": CHANNEL, "message": MESSAGE}),
     "operator.resume": Kind("A channel's suspension was lifted by a call.", {"channel": CHANNEL}),
 }

@@ -32,6 +32,11 @@ ENGINE: Final[Mapping[str, Kind]] = {
         "An earlier run ended without closing, and what it left running was ended.",
         {"earlier": Field(str, "That run."), "processes": Field(int, "How many processes were ended.")},
     ),
+    "control.unavailable": Kind("There can be no control socket; the engine runs without.", {"reason": REASON}),
+    "control.refused": Kind(
+        "A program of another user was at the control socket.", {"user": Field(int, "The number of that user.")}
+    ),
+    "control.failed": Kind("A call by the control socket met a fault of the program.", {"reason": REASON}),
     "store.set_aside": Kind(
         "The store was damaged; a new one begins.",
         {"path": Field(str, "Where the damaged one is now."), "reason": REASON},
