@@ -29,7 +29,7 @@ from echo_actors.errors import BackupError
 from echo_actors.regular_file import open_regular
 from echo_actors.settings import Settings
 from echo_actors.state.copying import StoreContents, contents_of, copy_store
-from echo_actors.state.moves import sync_directories
+from echo_actors.state.moves import JOURNAL, sync_directories
 from echo_actors.state.sqlite import DATABASE_NAME
 
 
@@ -65,6 +65,10 @@ def make_backup(source: Source, directory: Path, progress: Progress) -> Manifest
     store = source.settings.state_dir / DATABASE_NAME
     if not store.exists():
         raise BackupError(str(source.settings.state_dir), "there is no store in it")
+    if (source.settings.state_dir / JOURNAL).exists():
+        raise BackupError(
+            str(source.settings.state_dir), "a restore was cut in its midst; start an engine on it first"
+        )
     try:
         with _unfinished(directory) as unfinished:
             manifest = _Making(source, unfinished, progress).make(store)
