@@ -29,7 +29,10 @@ def check_backup(directory: Path, progress: Progress) -> Manifest:
         if directory.is_symlink() or not directory.is_dir():
             raise BackupError(str(directory), "it is no backup: it is no directory")
         manifest = read_manifest(directory)
-        problems = list(_problems(directory, manifest, progress))
+        # What is in files that were changed is not even read.
+        problems = list(_wrong_files(directory, manifest, progress)) or list(
+            _wrong_inside(directory, manifest, progress)
+        )
     except OSError as problem:
         raise BackupError(str(directory), f"it cannot be read: {problem}") from problem
     if problems:
@@ -38,7 +41,7 @@ def check_backup(directory: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def _problems(directory: Path, manifest: Manifest, progress: Progress) -> Iterator[str]:
+def _wrong_files(directory: Path, manifest: Manifest, progress: Progress) -> Iterator[str]:
     progress.begin("checking the files", manifest.bytes)
     found = dict(_entries(directory))
     found.pop(manifests.NAME, None)
@@ -51,17 +54,14 @@ def _problems(directory: Path, manifest: Manifest, progress: Progress) -> Iterat
             yield f"{name} does not belong to it"
         elif _changed(directory / name, manifest.files[name], progress):
             yield f"{name} was changed"
-    yield from _wrong_inside(directory, manifest, found, progress)
 
 
 def _changed(path: Path, written: File, progress: Progress) -> bool:
     return path.stat().st_size != written.size or measured(path, progress) != written
 
 
-def _wrong_inside(directory: Path, manifest: Manifest, found: dict[str, bool], progress: Progress) -> Iterator[str]:
-    """What is wrong with the store and the audit log as such, if they are to be read at all."""
-    if not all(found.values()) or manifests.STORE not in found:
-        return
+def _wrong_inside(directory: Path, manifest: Manifest, progress: Progress) -> Iterator[str]:
+    """What is wrong with the store and the audit log as such."""
     try:
         contents = contents_of(directory / manifests.STORE)
     except StoreError as problem:

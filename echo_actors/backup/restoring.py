@@ -24,10 +24,12 @@ from echo_actors.backup.manifest import Manifest
 from echo_actors.claude.session_lock import Holder, lock_session
 from echo_actors.claude.session_users import open_sessions
 from echo_actors.claude.transcript import config_dir
-from echo_actors.errors import BackupError, StoreError
+from echo_actors.errors import BackupError
 from echo_actors.regular_file import open_regular
+from echo_actors.state.copying import put_note_in
 from echo_actors.state.lock import LOCK_NAME, lock_directory
-from echo_actors.state.moves import Move, finish_moves, move_all, sync_directories
+from echo_actors.state.moves import JOURNAL, Move, finish_moves, move_all, sync_directories
+from echo_actors.state.records import RESTORED
 from echo_actors.state.sqlite import DATABASE_NAME
 
 _READY: Final = "restoring-"
@@ -127,10 +129,10 @@ class _Restoring:
             try:
                 self._lay_ready(wanted)
                 move_all(self.state_dir, [*self.aside, *self.ready])
-            except StoreError:
-                raise  # what is ready is needed to finish
             except BaseException:
-                self._clear()
+                # What is written down needs what is ready: the next start finishes it.
+                if not (self.state_dir / JOURNAL).exists():
+                    self._clear()
                 raise
         shutil.rmtree(self._ready_dir, ignore_errors=True)
         within = self.state_dir / self.stamp
@@ -194,6 +196,9 @@ class _Restoring:
             with open_regular(self.backup / name) as file:
                 if copy_file(file, ready, self.progress) != self.manifest.files[name]:
                     raise BackupError(str(self.backup), f"{name} was changed while it was restored")
+            if name == manifests.STORE:
+                restored_at = datetime.now(UTC).isoformat(timespec="seconds")
+                put_note_in(ready, RESTORED, {"made_at": self.manifest.made_at, "restored_at": restored_at})
         sync_directories(path.parent for path, _ in self.ready)
 
     def _clear(self) -> None:

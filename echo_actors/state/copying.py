@@ -12,7 +12,7 @@ import attrs
 
 from echo_actors.errors import StoreError
 from echo_actors.state import statements
-from echo_actors.state.codec import decode_note, make_codec
+from echo_actors.state.codec import decode_note, encode_note, make_codec
 from echo_actors.state.records import AUDIT_HEAD, Note
 from echo_actors.state.schema import BUSY_SECONDS, check_owner, version_of
 from echo_actors.state.sqlite_errors import translated
@@ -89,6 +89,19 @@ def contents_of(copy: Path) -> StoreContents:
             if verdict != "ok":
                 raise StoreError(f"the store is damaged: {verdict}")
             return _contents(connection)
+    except sqlite3.Error as problem:
+        raise translated(problem) from problem
+
+
+def put_note_in(copy: Path, key: str, value: Note) -> None:
+    """Keep a fact in a copy that nobody uses yet.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    try:
+        with closing(_connected(copy, "mode=rw")) as connection:
+            statements.put_note(connection, key, encode_note(value))
     except sqlite3.Error as problem:
         raise translated(problem) from problem
 
