@@ -8,7 +8,7 @@ import socket
 import stat
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -474,6 +474,26 @@ async def test_other_users_are_refused_on_both_sides(tmp_path: Path, monkeypatch
     assert {each["user"] for each in audit_records(settings, "control.refused")} == {os.geteuid() + 1}
 
 
+async def test_where_many_connect_at_once_they_wait_for_each_other(tmp_path: Path) -> None:
+    """An engine that is busy for a moment is not one that cannot be used; one that is stuck is, after a while."""
+    with socket.socket(socket.AF_UNIX) as listening, ExitStack() as waiting:
+        listening.bind(str(tmp_path / place.SOCKET_NAME))
+        listening.listen(0)
+        waiting.enter_context(place.connect_to(tmp_path, 10))
+        with pytest.raises(TimeoutError):
+            place.connect_to(tmp_path, 0.05)
+        listening.settimeout(10)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(_connected, tmp_path, waiting)
+            for _ in range(4):
+                waiting.enter_context((await trio.to_thread.run_sync(listening.accept))[0])
+
+
+async def _connected(directory: Path, stack: ExitStack) -> None:
+    stack.enter_context(await trio.to_thread.run_sync(place.connect_to, directory, 10))
+
+
 def test_the_other_side_of_a_socket_has_a_user() -> None:
     """This one, where the system tells."""
     one, other = socket.socketpair()
@@ -560,40 +580,70 @@ async def test_a_subscriber_that_does_not_read_holds_up_nobody(tmp_path: Path) -
             received = bytearray(rest)
 
 
-async def test_a_client_that_takes_nothing_is_left_in_the_end(tmp_path: Path) -> None:
-    """After the time that it has for it; its subscription ends with it."""
-    directory = tmp_path / "state"
-    directory.mkdir()
-    settings = plain_settings(tmp_path, control_socket=False)
+@asynccontextmanager
+async def served(tmp_path: Path, **limits: Any) -> AsyncIterator[tuple[Engine, Server, Path]]:
+    """An engine behind a server with these limits."""
+    settings, directory = plain_settings(tmp_path, control_socket=False), tmp_path / "state"
     async with opened(settings, driver=InstantDriver()) as engine, trio.open_nursery() as nursery:
         hello = Hello(protocol=PROTOCOL, version="", run_id="", pid=0)
-        server = Server(engine, hello, 1000, lambda *_, **__: None, send_within=0.1)
+        server = Server(engine, hello, 1000, lambda *_, **__: None, **limits)
         await nursery.start(server.serve, directory)
-        async with raw(directory) as stream:
-            await stream.send_all(b'{"id": 1, "call": "subscribe"}\n')
-            await until(lambda: engine.status().subscribers == 1)
-            await engine.ask("c", "x" * 900_000)
-            await until(lambda: engine.status().subscribers == 0)
+        yield engine, server, directory
         nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_takes_nothing_is_left_in_the_end(tmp_path: Path) -> None:
+    """After the time that it has for it; its subscription ends with it."""
+    async with served(tmp_path, send_within=0.1) as (engine, _, directory), raw(directory) as stream:
+        await stream.send_all(b'{"id": 1, "call": "subscribe"}\n')
+        await until(lambda: engine.status().subscribers == 1)
+        await engine.ask("c", "x" * 900_000)
+        await until(lambda: engine.status().subscribers == 0)
 
 
 async def test_there_may_be_many_clients_and_not_endlessly_many(tmp_path: Path) -> None:
-    """One too many is told so; when another leaves there is room."""
-    directory = tmp_path / "state"
-    settings = plain_settings(tmp_path, control_socket=False)
-    async with opened(settings, driver=InstantDriver()) as engine, trio.open_nursery() as nursery:
-        hello = Hello(protocol=PROTOCOL, version="", run_id="", pid=0)
-        server = Server(engine, hello, 1000, lambda *_, **__: None, most_clients=3)
-        await nursery.start(server.serve, directory)
-        async with connect(directory), connect(directory):
-            async with connect(directory):
-                with pytest.raises(ControlError, match="3 clients already"):
-                    async with connect(directory):
-                        pass
-            await until(lambda: server._clients == 2)
-            async with connect(directory) as remote:
-                assert await remote.sessions() == []
-        nursery.cancel_scope.cancel()
+    """One too many is told so while all the others ask; when another leaves there is room."""
+    async with (
+        served(tmp_path, most_clients=2) as (_, server, directory),
+        connect(directory) as first,
+        first.subscribe(),
+        connect(directory) as second,
+    ):
+        async with second.subscribe():
+            with pytest.raises(ControlError, match="2 clients already"):
+                async with connect(directory):
+                    pass
+        await until(lambda: server._clients == 1)
+        async with connect(directory) as remote:
+            assert await remote.sessions() == []
+
+
+async def test_clients_that_ask_nothing_do_not_keep_the_others_out(tmp_path: Path) -> None:
+    """Those that have been silent for longest make room, also amid a line; those that ask stay."""
+    async with (
+        served(tmp_path, most_clients=3) as (engine, server, directory),
+        AsyncExitStack() as silent,
+        connect(directory) as watching,
+        watching.subscribe() as subscription,
+    ):
+        for _ in range(20):
+            stream = await silent.enter_async_context(raw(directory))
+            await stream.send_all(b'{"id": 1, "call": ')
+        async with connect(directory) as remote:
+            assert await remote.sessions() == []
+        await until(lambda: server._clients <= 3)
+        await engine.ask("c", "hello")
+        assert (await subscription.__anext__()).channel == "c"
+
+
+async def test_a_client_whose_place_was_needed_connects_again(tmp_path: Path) -> None:
+    """It has asked nothing for a while, and does not notice."""
+    async with served(tmp_path, most_clients=1) as (_, server, directory), connect(directory) as remote:
+        assert await remote.sessions() == []
+        async with raw(directory) as stream:
+            assert b"protocol" in await stream.receive_some(1000)
+            await until(lambda: server._clients == 1)
+            assert await remote.sessions() == []
 
 
 async def test_a_bug_behind_a_call_is_recorded_and_the_connection_goes_on(tmp_path: Path) -> None:

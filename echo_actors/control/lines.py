@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any, Final
 
 import attrs
@@ -68,6 +69,12 @@ class Lines:
             raise ControlError(f"this cannot be written as JSON: {problem}") from problem
         with trio.fail_after(self.send_within):
             await self._stream.send_all(lines)
+
+    def is_over(self) -> bool:
+        """Whether a connection that nothing is expected on has something to read: its end, or what makes no sense."""
+        poll = select.poll()
+        poll.register(self._stream.socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the connection."""

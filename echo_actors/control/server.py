@@ -22,7 +22,7 @@ from echo_actors.errors import ControlError, EchoActorsError
 from echo_actors.shape import Kind
 
 MOST_CLIENTS: Final = 64
-"""Connections at once; one more is told so, and closed."""
+"""Connections at once. For one more, the one that has been silent for longest goes; if none is, it is refused."""
 
 SEND_WITHIN: Final = 30.0
 """Seconds in which a client has to take what it is sent."""
@@ -51,6 +51,7 @@ class Server:
     _values: Values = attrs.Factory(Values)
     _calls: dict[str, Call] = attrs.field(init=False)
     _clients: int = attrs.field(default=0, init=False)
+    _silent: dict[trio.CancelScope, None] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """See which calls there are."""
@@ -78,11 +79,11 @@ class Server:
         try:
             if self._refused(stream):
                 return
-            if self._clients > self.most_clients:
+            if self._clients > self.most_clients and not self._made_room():
                 await self._last_words(lines, ControlError(f"there are {self.most_clients} clients already"))
                 return
             await lines.send(attrs.asdict(self.hello))
-            while (request := await lines.next()) is not None:
+            while (request := await self._next(lines)) is not None:
                 await self._until_gone(lines, request)
         except ControlError as problem:
             await self._last_words(lines, problem)
@@ -93,6 +94,25 @@ class Server:
         finally:
             self._clients -= 1
             lines.close()
+
+    async def _next(self, lines: Lines) -> Json | None:
+        """The client's next request; None when there is none, or when its place is needed first."""
+        with trio.CancelScope() as scope:
+            self._silent[scope] = None
+            try:
+                return await lines.next()
+            finally:
+                self._silent.pop(scope, None)
+        return None
+
+    def _made_room(self) -> bool:
+        """End the connection that has been silent for longest; False when there is none."""
+        longest = next(iter(self._silent), None)
+        if longest is None:
+            return False
+        del self._silent[longest]
+        longest.cancel()
+        return True
 
     def _refused(self, stream: trio.SocketStream) -> bool:
         user = peer(stream.socket)
