@@ -629,6 +629,7 @@ async def test_clients_that_ask_nothing_do_not_keep_the_others_out(tmp_path: Pat
         for _ in range(20):
             stream = await silent.enter_async_context(raw(directory))
             await stream.send_all(b'{"id": 1, "call": ')
+            await until(lambda: len(server._silent) == server._clients - 1)
         async with connect(directory) as remote:
             assert await remote.sessions() == []
         await until(lambda: server._clients <= 3)
@@ -640,9 +641,10 @@ async def test_a_client_whose_place_was_needed_connects_again(tmp_path: Path) ->
     """It has asked nothing for a while, and does not notice."""
     async with served(tmp_path, most_clients=1) as (_, server, directory), connect(directory) as remote:
         assert await remote.sessions() == []
+        await until(lambda: len(server._silent) == 1)
         async with raw(directory) as stream:
             assert b"protocol" in await stream.receive_some(1000)
-            await until(lambda: server._clients == 1)
+            await until(lambda: len(server._silent) == server._clients == 1)
             assert await remote.sessions() == []
 
 
