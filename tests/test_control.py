@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import socket
@@ -24,6 +25,7 @@ from echo_actors import (
     Author,
     BusyPolicy,
     ChannelOptions,
+    ChannelState,
     ChannelSuspended,
     CLIFailed,
     ControlError,
@@ -646,6 +648,82 @@ async def test_a_client_whose_place_was_needed_connects_again(tmp_path: Path) ->
             assert b"protocol" in await stream.receive_some(1000)
             await until(lambda: len(server._silent) == server._clients == 1)
             assert await remote.sessions() == []
+
+
+async def test_a_client_that_sends_far_ahead_is_left_when_it_has_gone(tmp_path: Path) -> None:
+    """It would be subscribed for ever: nothing more is read of it to see its end by."""
+    async with served(tmp_path) as (engine, server, directory):
+        async with raw(directory) as stream:
+            await stream.send_all(b'{"id": 1, "call": "subscribe"}\n')
+            await until(lambda: engine.status().subscribers == 1)
+            await stream.send_all(b'{"id": 2, "call": "status"}\n' * 1000)
+        await until(lambda: engine.status().subscribers == server._clients == 0)
+
+
+async def test_what_a_client_sent_ahead_is_not_done_when_it_has_gone(tmp_path: Path) -> None:
+    """Nobody is there for the answers."""
+    done: list[int] = []
+
+    class Target:
+        async def wait(self) -> None:
+            """Wait."""
+            await trio.sleep_forever()
+
+        def do(self) -> None:
+            """Do something at once."""
+            done.append(1)
+
+    server = Server(Target(), Hello(protocol=PROTOCOL, version="", run_id="", pid=0), 1000, lambda *_, **__: None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve, tmp_path)
+        async with raw(tmp_path) as stream:
+            await stream.send_all(b'{"id": 1, "call": "wait"}\n' + b'{"id": 2, "call": "do"}\n' * 5)
+            await stream.send_eof()
+            assert len(await lines(stream)) == 1
+        nursery.cancel_scope.cancel()
+    assert done == []
+
+
+async def test_clients_wait_while_there_are_no_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The audit log says so once, and no other log anything."""
+    settings, tries, accept = plain_settings(tmp_path), list[int](), trio.SocketListener.accept
+
+    async def without(listener: trio.SocketListener) -> trio.SocketStream:
+        tries.append(1)
+        if len(tries) in range(2, 5):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return await accept(listener)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", without)
+    async with opened(settings, driver=InstantDriver()):
+        for _ in range(3):
+            async with connect(settings.state_dir) as remote:
+                assert await remote.sessions() == []
+    assert len(tries) > 4
+    assert [each["reason"] for each in audit_records(settings, "control.unavailable")] == ["Too many open files"]
+    assert [each for each in caplog.records if each.name.startswith("trio")] == []
+
+
+async def test_what_a_client_got_wrong_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    """It is told, in few words, and nothing is on record."""
+    async with both(tmp_path) as (engine, remote):
+        with pytest.raises(ControlError, match=r"on_cancel: .* cannot be read"):
+            await remote.ask("c", "hello", on_cancel="never")  # type: ignore[arg-type]
+        with pytest.raises(ControlError, match="is no str") as caught:
+            await remote.ask("c", ["long"] * 100_000)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 1000
+    assert audit_records(engine.settings, "control.failed") == []
+
+
+async def test_a_channel_that_is_suspended_for_no_reason_shows_as_suspended(tmp_path: Path) -> None:
+    """Somebody said nothing, and the channel takes nothing all the same."""
+    async with both(tmp_path) as (_, remote):
+        await remote.ask("c", "hello")
+        assert await remote.suspend("c", reason="")
+        (status,) = await remote.channels()
+        assert status.state is ChannelState.SUSPENDED
 
 
 async def test_a_bug_behind_a_call_is_recorded_and_the_connection_goes_on(tmp_path: Path) -> None:

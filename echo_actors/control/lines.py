@@ -49,11 +49,11 @@ class Lines:
         return _object(line)
 
     async def closed(self) -> None:
-        """Wait until the other side sends no more. Meanwhile, as much is taken as a line may be long."""
-        while len(self._buffer) <= self.longest:
-            if not await self._read():
-                return
-        await trio.sleep_forever()
+        """Wait until the other side sends no more, or more ahead than a line may be long; what it sent is dropped."""
+        while len(self._buffer) <= self.longest and await self._read():
+            pass
+        self._buffer.clear()
+        self._searched, self._ended = 0, True
 
     async def send(self, *values: dict[str, Any]) -> None:
         """Send objects, a line each.

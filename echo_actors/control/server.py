@@ -27,6 +27,9 @@ MOST_CLIENTS: Final = 64
 SEND_WITHIN: Final = 30.0
 """Seconds in which a client has to take what it is sent."""
 
+_AGAIN_AFTER: Final = 0.1
+"""Seconds until the next try to take a client, where the machine did not let it."""
+
 _GONE: Final = (trio.BrokenResourceError, trio.TooSlowError)
 """A client that has gone, and one that has stopped reading."""
 
@@ -67,10 +70,25 @@ class Server:
             return
         task_status.started()
         try:
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening.socket))
-            await trio.serve_listeners(self._client, [listener])
+            await self._take_clients(trio.SocketListener(trio.socket.from_stdlib_socket(listening.socket)))
         finally:
             listening.close()
+
+    async def _take_clients(self, listener: trio.SocketListener) -> None:
+        """Serve whoever comes. Not trio's own loop, which logs a traceback ten times a second without descriptors."""
+        troubled = False
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as problem:
+                    if not troubled:
+                        self.record("control.unavailable", reason=f"{problem.strerror or problem}")
+                    troubled = True
+                    await trio.sleep(_AGAIN_AFTER)
+                else:
+                    troubled = False
+                    nursery.start_soon(self._client, stream)
 
     async def _client(self, stream: trio.SocketStream) -> None:
         """Serve one client to its end, whatever that is."""
@@ -144,7 +162,7 @@ class Server:
             name = request.get("call")
             call = self._calls.get(name) if isinstance(name, str) else None
             if call is None:
-                raise ControlError(f"there is no call {name!r}")  # noqa: TRY301 - answered like all others
+                raise ControlError(f"there is no call {name!r:.100}")  # noqa: TRY301 - answered like all others
             begun = partial(call.function, self.target, **call.read(request.get("arguments", {}), self._values))
             if call.kind is Kind.ENTERED:
                 result = await self._events(lines, number, begun)
