@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +49,7 @@ from echo_actors import (
     errors,
     events,
 )
+from echo_actors.claude.driver import TurnRequest
 from echo_actors.control import place
 from echo_actors.control.calls import WITHHELD, calls_of
 from echo_actors.control.client import connected
@@ -260,6 +261,29 @@ async def test_a_suspended_channel_does_not_hold_up_the_end(tmp_path: Path) -> N
         gate.open()
     async with opened(settings, driver=InstantDriver()) as engine:
         assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+
+
+async def test_a_channel_that_crashes_too_often_while_the_engine_drains_does_not_hold_it_up(tmp_path: Path) -> None:
+    """Nobody could resume it any more."""
+    gate, answered = trio.Event(), list[str]()
+
+    async def crash() -> Exception:
+        if len(answered) == 6:
+            await gate.wait()
+        return KeyError("a bug")
+
+    def answer(request: TurnRequest) -> Awaitable[Exception]:
+        answered.append(request.channel)
+        return crash()
+
+    settings = plain_settings(tmp_path, max_attempts=10, drain_timeout=900)
+    async with opened(settings, driver=InstantDriver(answer=answer)) as engine:
+        await engine.post("c", "hello")
+        await until(lambda: len(answered) == 6)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.drain)
+            await until(lambda: engine.status().closing)
+            gate.set()
 
 
 # -- errors
