@@ -92,6 +92,12 @@ def test_a_process_that_nobody_has_waited_for_does_not_run(tmp_path: Path) -> No
 # -- systemd
 
 
+def test_one_clis_memory_does_not_end_the_service() -> None:
+    """Systemd stops a unit of which the kernel has killed any process, unless it is told not to."""
+    unit = Path(__file__).parents[1] / "examples" / "echo-actors.service"
+    assert "OOMPolicy=continue" in unit.read_text().splitlines()
+
+
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[socket.socket]:
     """A supervisor's socket that takes no more words before some are read."""
