@@ -7,6 +7,7 @@ import inspect
 import os
 import socket
 import stat
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -427,8 +428,14 @@ async def test_without_the_setting_there_is_no_socket(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_state_directory_may_have_a_long_name(tmp_path: Path) -> None:
-    """Longer than any address of a socket can be."""
+@pytest.mark.parametrize("temporary", ["short", "long" * 20])
+async def test_a_state_directory_may_have_a_long_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: str
+) -> None:
+    """Longer than any address of a socket can be, also where the directory for temporary files has one as well."""
+    (tmp_path / temporary).mkdir()
+    if temporary != "short":
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
     state = tmp_path / ("long" * 40) / ("longer" * 30)
     async with both(tmp_path, state_dir=state) as (_, remote):
         assert (await remote.ask("c", "hello")).text == "echo: hello"

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from echo_actors._version import __version__
 from echo_actors.commands.audit import audit
+from echo_actors.commands.backup import backup
 from echo_actors.commands.channel import channel
 from echo_actors.commands.chat import chat
 from echo_actors.commands.dead_letters import dead_letters
@@ -22,6 +23,7 @@ from echo_actors.commands.export_sessions import export_sessions
 from echo_actors.commands.history import history
 from echo_actors.commands.import_sessions import import_sessions
 from echo_actors.commands.prompt import prompt
+from echo_actors.commands.restore import restore
 from echo_actors.commands.run import run
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
@@ -67,7 +69,22 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (run, chat, send, sessions, history, channel, dead_letters, audit, prompt, settings, doctor, demo):
+    for command in (
+        run,
+        chat,
+        send,
+        sessions,
+        history,
+        channel,
+        dead_letters,
+        audit,
+        backup,
+        restore,
+        prompt,
+        settings,
+        doctor,
+        demo,
+    ):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

@@ -21,6 +21,10 @@ _STAGING: Final = ".control-"
 _LONGEST_ADDRESS: Final = 100
 """Bytes of a path that every system takes as a socket's address; some take 103, some 107."""
 
+_LINK: Final = "ea-"
+_DRAWN: Final = 8
+"""Characters that a temporary directory's name has after its prefix."""
+
 _BACKLOG: Final = 128
 
 
@@ -125,7 +129,14 @@ def _short(directory: Path) -> Iterator[Path]:
     if len(os.fsencode(directory / SOCKET_NAME)) <= _LONGEST_ADDRESS:
         yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="ea-") as name:
+    with tempfile.TemporaryDirectory(prefix=_LINK, dir=_for_links()) as name:
         link = Path(name, "d")
         link.symlink_to(directory.absolute(), target_is_directory=True)
         yield link
+
+
+def _for_links() -> str:
+    # The directory for temporary files may have a long name as well, also where the other one has.
+    made = tempfile.gettempdir()
+    longest = Path(made, _LINK + "-" * _DRAWN, "d", SOCKET_NAME)
+    return made if len(os.fsencode(longest)) <= _LONGEST_ADDRESS else "/tmp"  # noqa: S108 - a new directory in it is ours

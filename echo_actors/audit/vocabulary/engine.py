@@ -43,6 +43,13 @@ ENGINE: Final[Mapping[str, Kind]] = {
         "The store was damaged; a new one begins.",
         {"path": Field(str, "Where the damaged one is now."), "reason": REASON},
     ),
+    "store.restored": Kind(
+        "The state is that of a backup: what came after it is not here.",
+        {
+            "made_at": Field(str, "When the backup was made, in UTC."),
+            "restored_at": Field(str, "When it was put back, in UTC."),
+        },
+    ),
     "store.refused": Kind(
         "The store did not take something; it is tried again.",
         {"channel": sometimes(CHANNEL), "reason": REASON, "retry_in": RETRY_IN},
