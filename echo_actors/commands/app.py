@@ -27,6 +27,7 @@ from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
 from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, supervise
+from echo_actors.commands.stats import stats
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +68,21 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (run, chat, send, sessions, history, channel, dead_letters, audit, prompt, settings, doctor, demo):
+    for command in (
+        run,
+        chat,
+        send,
+        sessions,
+        history,
+        channel,
+        dead_letters,
+        audit,
+        stats,
+        prompt,
+        settings,
+        doctor,
+        demo,
+    ):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")
