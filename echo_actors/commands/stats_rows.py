@@ -82,7 +82,7 @@ def remarks(found: Gathered, path: Path) -> Iterator[str]:
     if not found.ledger.days:
         yield f"no message that is asked for has ended, by {path}"
     if found.ledger.unended:
-        yield f"without an end so far: {_count(found.ledger.unended, 'message')}"
+        yield f"without an end in the log so far: {_count(found.ledger.unended, 'message')}"
     if found.broken:
         are = "is no record" if found.broken == 1 else "are no records"
         yield f"{_count(found.broken, 'line')} of the log {are}; see echo-actors audit verify"

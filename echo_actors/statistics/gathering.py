@@ -53,7 +53,7 @@ def gather(
         OSError: A file cannot be read.
     """
     ledger = Ledger(since, until, _choice(channels))
-    reader = LogReader(path, Wanted(since=_earlier(since), until=until, kinds=KINDS))
+    reader = LogReader(path, Wanted(since=_earlier(since), kinds=KINDS))
     try:
         size = 0
         while (page := reader.page()) is not None:

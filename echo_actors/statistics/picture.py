@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from echo_actors.statistics.figures import Figures, quantiles
 
 MOST_CHANNELS: Final = 20
-"""How many channels are shown, the dearest; what the others cost is one bar."""
+"""How many channels are shown: the dearest."""
 
 _LONGEST: Final = 32
 """Characters of a channel's name that are shown."""
@@ -50,18 +50,18 @@ def draw(days: Mapping[date, Figures], channels: Mapping[str, Figures], kind: st
         channels: By channel, under the name to show.
         kind: ``png`` or ``svg``.
     """
-    bars = _dearest(channels)
+    shown = min(len(channels), MOST_CHANNELS)
     content = io.BytesIO()
     # Nothing of the program's own use of matplotlib is changed: no state of its pyplot, and its defaults as shipped.
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         warnings.filterwarnings("ignore", "Glyph")  # the font lacks a sign of a channel's name
-        figure = Figure(figsize=(10, 7 + 0.2 * len(bars)), layout="constrained")
-        axes = figure.subplots(3, 1, height_ratios=[2, 2, 0.6 + 0.2 * len(bars)])
+        figure = Figure(figsize=(10, 7 + 0.2 * shown), layout="constrained")
+        axes = figure.subplots(3, 1, height_ratios=[2, 2, 0.6 + 0.2 * shown])
         _draw_turns(axes[0], days)
         _draw_times(axes[1], days)
-        _draw_cost(axes[2], bars)
+        _draw_cost(axes[2], channels)
         figure.savefig(content, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return content.getvalue()
 
@@ -83,7 +83,7 @@ def _draw_times(axes: Axes, days: Mapping[date, Figures]) -> None:
     _draw_quantiles(axes, days, "first output", _GREEN, lambda figures: figures.first_outputs)
     _draw_quantiles(axes, days, "turn", _BLUE, lambda figures: figures.durations)
     axes.set_yscale("symlog", linthresh=0.1)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 2)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     _finish(axes, days)
 
@@ -99,12 +99,14 @@ def _draw_quantiles(
         axes.plot([place for place, _ in found], values, style, color=colour, marker=".", label=label)
 
 
-def _draw_cost(axes: Axes, bars: Mapping[str, float]) -> None:
-    axes.set_title("USD per channel")
-    places = range(len(bars))
-    drawn = axes.barh(places, list(bars.values()), color=_BLUE)
-    axes.bar_label(drawn, [f" {cost:,.4f}" for cost in bars.values()])
-    axes.set_yticks(places, list(bars))
+def _draw_cost(axes: Axes, channels: Mapping[str, Figures]) -> None:
+    names, costs, rest = _dearest(channels)
+    axes.set_title(f"USD per channel{rest}")
+    # By place and not by name: two names that are cut may look alike.
+    places = range(len(names))
+    axes.bar_label(axes.barh(places, costs, color=_BLUE), [f" {cost:,.4f}" for cost in costs])
+    axes.set_yticks(places, names)
+    axes.set_xlim(left=0)
     axes.margins(x=0.12)
     axes.invert_yaxis()
 
@@ -125,13 +127,10 @@ def _places(days: Mapping[date, Figures]) -> list[int]:
     return [(day - first).days for day in days]
 
 
-def _dearest(channels: Mapping[str, Figures]) -> dict[str, float]:
-    """What the dearest channels cost, the dearest first, and what all others do together."""
+def _dearest(channels: Mapping[str, Figures]) -> tuple[list[str], list[float], str]:
+    """The names of the dearest channels, the dearest first; what each cost; and words on all others."""
     ordered = sorted(channels.items(), key=lambda item: (-item[1].cost_usd, item[0]))
-    bars: dict[str, float] = {}
-    for name, figures in ordered[:MOST_CHANNELS]:
-        short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
-        bars[short] = bars.get(short, 0.0) + figures.cost_usd
-    if others := ordered[MOST_CHANNELS:]:
-        bars[f"{len(others):,} others"] = sum(figures.cost_usd for _, figures in others)
-    return bars
+    shown, others = ordered[:MOST_CHANNELS], ordered[MOST_CHANNELS:]
+    names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name, _ in shown]
+    rest = f"; {len(others):,} others: {sum(each.cost_usd for _, each in others):,.4f}" if others else ""
+    return names, [figures.cost_usd for _, figures in shown], rest
