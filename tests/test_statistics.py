@@ -24,7 +24,8 @@ from echo_actors.models import FullPolicy, OutcomeKind
 from echo_actors.statistics.figures import ERRORS, TOKENS, Figures, quantiles, total
 from echo_actors.statistics.gathering import gather, size_of
 from echo_actors.statistics.ledger import KINDS, Ledger
-from echo_actors.testing.instant_driver import SPENT, Answer, InstantDriver, echo
+from echo_actors.telemetry.metric import Distribution
+from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 ONE, TWO = date(2026, 1, 2), date(2026, 1, 3)
@@ -384,7 +385,7 @@ async def compare(engine: Engine, settings: Settings, channels: Sequence[str]) -
     metrics: dict[str, float] = {}
     for metric in engine.metrics():
         for point in metric.points:
-            value = getattr(point.value, "count", point.value)
+            value = sum(point.value.counts) if isinstance(point.value, Distribution) else point.value
             labels = dict(point.labels)
             name = ".".join(
                 [metric.definition.name, *(labels[each] for each in ("outcome", "kind") if each in labels)]
@@ -412,8 +413,8 @@ async def test_the_log_of_an_engine_says_what_its_metrics_and_sessions_say(tmp_p
         if "again" in request.content and not failing["again"]:
             failing["again"] += 1
             return attrs.evolve(echo(request), error="overloaded", reason="busy", blocks=())
-        if "odd" in request.content:
-            return attrs.evolve(echo(request), spent=attrs.evolve(SPENT, duration_ms=2**70))
+        if "bad" in request.content:
+            return attrs.evolve(echo(request), error="invalid_request", reason="no", blocks=())
         return echo(request)
 
     gate = Gate(answer=answer)
@@ -428,11 +429,11 @@ async def test_the_log_of_an_engine_says_what_its_metrics_and_sessions_say(tmp_p
             await engine.outcome(each.message_id)
         await engine.ask("b", "again")
         with pytest.raises(TurnFailed):
-            await engine.ask("b", "odd")
+            await engine.ask("b", "bad")
         await until(lambda: engine.status().running_turns == 0)
         figures = await compare(engine, settings, "ab")
     assert (figures.retried, figures.errors["failed"], figures.errors["dropped"]) == (1, 1, 2)
-    assert figures.messages == figures.turns + 6 + 1  # more than one of a turn, and the two that had none, but not one
+    assert (figures.messages, figures.turns) == (10, 4)  # one with a steered one, one of four, two alone; two had none
     assert len(figures.durations) == len(figures.first_outputs) + 1 == figures.turns
 
 
