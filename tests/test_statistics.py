@@ -29,7 +29,13 @@ from echo_actors.testing.instant_driver import Answer, InstantDriver, echo
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 ONE, TWO = date(2026, 1, 2), date(2026, 1, 3)
-COST = {"cost_usd": 0.5, "input_tokens": 10, "output_tokens": 20, "cache_read_tokens": 30, "cache_creation_tokens": 40}
+COST: dict[str, Any] = {
+    "cost_usd": 0.5,
+    "input_tokens": 10,
+    "output_tokens": 20,
+    "cache_read_tokens": 30,
+    "cache_creation_tokens": 40,
+}
 
 
 def record(second: float, event: str, message: str = "m", channel: str = "c", **fields: Any) -> dict[str, Any]:

@@ -25,7 +25,9 @@ GROUPINGS: Final[Mapping[str, tuple[str, ...]]] = {
 TIMES: Final = ("wait", "first_output", "turn")
 """What was measured, in seconds: a message's wait, a turn's first output, a whole turn."""
 
-_QUANTILES: Final = ("median", "p95", "p99")
+QUANTILES: Final = ("median", "p95", "p99")
+"""What is told of times."""
+
 _COUNTS: Final = ("messages", "answered", "turns", "retried", "cut")
 
 
@@ -72,7 +74,7 @@ def as_json(rows: Sequence[Row], whole: Row, found: Gathered, names: Sequence[st
 
 def as_lines(rows: Sequence[Row], names: Sequence[str]) -> str:
     """The rows for a program that reads columns: tabs between them, a head, no sum. Times are in seconds."""
-    measured = [f"{name}_{quantile}_s" for name in TIMES for quantile in _QUANTILES]
+    measured = [f"{name}_{quantile}_s" for name in TIMES for quantile in QUANTILES]
     head = (*names, *_COUNTS, *ERRORS, *TOKENS, "cost_usd", *measured)
     return "".join("\t".join(line) + "\n" for line in (head, *map(_cells, rows)))
 
@@ -107,7 +109,7 @@ def _cells(row: Row) -> Iterator[str]:
     yield from (str(figures.tokens[kind]) for kind in TOKENS)
     yield f"{figures.cost_usd:.6f}"
     for each in row.times().values():
-        for quantile in _QUANTILES:
+        for quantile in QUANTILES:
             yield "" if each is None else f"{getattr(each, quantile):.3f}"
 
 

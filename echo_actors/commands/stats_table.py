@@ -8,28 +8,27 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from echo_actors.commands.stats_rows import Row
+from echo_actors.commands.stats_rows import QUANTILES, Row
 from echo_actors.commands.terminal import visible
 from echo_actors.statistics.figures import ERRORS, TOKENS, Figures, Quantiles
 
-_WIDE: Final = 130
-"""Columns of a terminal from which on there is room for everything."""
+_DROPPED: Final = (
+    *("tokens\ncached", "tokens\nin", "tokens\nout", "retried", "first\np95", "wait\np95", "first\np99"),
+    *("wait\np99", "messages", "turn\np95", "tokens\nall", "turn\np99", "wait\nmedian", "first\nmedian"),
+)
+"""The columns that can be done without, the first to go first."""
+
+_NAME: Final = 14
+"""Columns of a terminal that a channel's name has at least, if anything can be left out."""
+
+_GAP: Final = 2
+"""Columns of a terminal between two columns."""
 
 _LARGE: Final = 10_000
 """From here on numbers are rounded to three digits."""
 
 _SECOND, _MINUTE, _HOUR = 1000, 600, 60
 """In thousandths, in tenths of a second, and in minutes: where the next unit begins."""
-
-_NARROW_HEAD: Final = (
-    *("turns", "errors", "wait\nmedian", "first\nmedian", "turn\nmedian", "turn\np95", "turn\np99"),
-    *("tokens", "cost\nUSD"),
-)
-_WIDE_HEAD: Final = (
-    *("messages", "turns", "retried", "errors"),
-    *(f"{what}\n{quantile}" for what in ("wait", "first", "turn") for quantile in ("median", "p95", "p99")),
-    *("tokens\nin", "tokens\nout", "tokens\ncached", "cost\nUSD"),
-)
 
 
 def table(rows: Sequence[Row], whole: Row, names: Sequence[str], width: int) -> Table:
@@ -39,46 +38,62 @@ def table(rows: Sequence[Row], whole: Row, names: Sequence[str], width: int) -> 
         rows: What is shown.
         whole: Their sum.
         names: What names a row.
-        width: How many columns the terminal has.
+        width: How many columns the terminal has. Where they are few, some figures are left out.
     """
-    wide = width >= _WIDE
     shown = Table(box=None, pad_edge=False, header_style="bold", show_footer=True, footer_style="bold")
-    cells = list(_cells(whole, wide=wide))
+    cells, footer = [_cells(row) for row in rows], _cells(whole)
     for place, name in enumerate(names):
-        shown.add_column(name, footer="" if place else "total", overflow="fold", no_wrap=name == "day", min_width=7)
-    for name, footer in zip(_WIDE_HEAD if wide else _NARROW_HEAD, cells, strict=True):
-        shown.add_column(name, footer=Text(footer), justify="right", no_wrap=True)
-    for row in rows:
-        shown.add_row(*(Text(visible(each)) for each in row.names), *map(Text, _cells(row, wide=wide)))
+        shown.add_column(name, footer="" if place else "total", overflow="fold", no_wrap=name == "day")
+    taken = sum(len("2026-01-02") if name == "day" else _NAME for name in names) + _GAP * (len(names) - 1)
+    titles = _that_fit([*cells, footer], width - taken)
+    for title in titles:
+        shown.add_column(title, footer=Text(footer[title]), justify="right", no_wrap=True)
+    for row, each in zip(rows, cells, strict=True):
+        shown.add_row(*(Text(visible(name)) for name in row.names), *(Text(each[title]) for title in titles))
     if whole.figures.errors:
         shown.caption = Text(f"errors: {_by_kind(whole.figures)}")
         shown.caption_justify = "left"
     return shown
 
 
-def _cells(row: Row, *, wide: bool) -> Iterator[str]:
-    figures, times = row.figures, row.times()
-    if wide:
-        yield from map(_number, (figures.messages, figures.turns, figures.retried, figures.errors.total()))
-        for each in times.values():
-            yield from ("-", "-", "-") if each is None else map(_time, (each.median, each.p95, each.p99))
-        given, made, *cached = (figures.tokens[kind] for kind in TOKENS)
-        yield from map(_number, (given, made, sum(cached)))
-    else:
-        yield from map(_number, (figures.turns, figures.errors.total()))
-        yield from (_median(times["wait"]), _median(times["first_output"]))
-        turn = times["turn"]
-        yield from ("-", "-", "-") if turn is None else map(_time, (turn.median, turn.p95, turn.p99))
-        yield _number(figures.tokens.total())
-    yield f"{figures.cost_usd:.4f}" if figures.cost_usd < 1 else f"{figures.cost_usd:,.2f}"
+def _that_fit(lines: Sequence[dict[str, str]], width: int) -> list[str]:
+    """The titles of the columns that there is room for."""
+    titles = list(lines[0])
+    sizes = {title: max(*map(len, title.split("\n")), *(len(line[title]) for line in lines)) for title in titles}
+    for dropped in _DROPPED:
+        if sum(_GAP + sizes[title] for title in titles) <= width:
+            break
+        titles.remove(dropped)
+    return titles
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """All the figures of a row, by the titles of their columns."""
+    figures = row.figures
+    given, made, *cached = (figures.tokens[kind] for kind in TOKENS)
+    counts = {
+        "messages": figures.messages,
+        "turns": figures.turns,
+        "retried": figures.retried,
+        "errors": figures.errors.total(),
+    }
+    tokens = {"in": given, "out": made, "cached": sum(cached), "all": figures.tokens.total()}
+    return {
+        **{title: _number(number) for title, number in counts.items()},
+        **{title: cell for name, times in row.times().items() for title, cell in _spread(name, times)},
+        **{f"tokens\n{kind}": _number(number) for kind, number in tokens.items()},
+        "cost\nUSD": f"{figures.cost_usd:.4f}" if figures.cost_usd < 1 else f"{figures.cost_usd:,.2f}",
+    }
+
+
+def _spread(name: str, times: Quantiles | None) -> Iterator[tuple[str, str]]:
+    for quantile in QUANTILES:
+        title = f"{name.removesuffix('_output')}\n{quantile}"
+        yield title, "-" if times is None else _time(getattr(times, quantile))
 
 
 def _by_kind(figures: Figures) -> str:
     return ", ".join(f"{figures.errors[kind]:,} {kind.replace('_', ' ')}" for kind in ERRORS if figures.errors[kind])
-
-
-def _median(times: Quantiles | None) -> str:
-    return "-" if times is None else _time(times.median)
 
 
 def _number(number: int) -> str:
