@@ -29,6 +29,7 @@ from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
 from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, supervise
+from echo_actors.commands.stats import stats
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +79,7 @@ def _app() -> App:
         channel,
         dead_letters,
         audit,
+        stats,
         backup,
         restore,
         prompt,
