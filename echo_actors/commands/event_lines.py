@@ -8,7 +8,7 @@ import attrs
 import orjson
 from rich.text import Text
 
-from echo_actors.commands.cells import padded, width_of
+from echo_actors.commands.cells import cut, padded, width_of
 from echo_actors.commands.terminal import visible
 from echo_actors.events import (
     Accepted,
@@ -46,6 +46,9 @@ _LONGEST = 400
 
 _KIND = 15
 """As wide as the kinds that there are many of."""
+
+
+_WIDEST_CHANNEL = 28
 
 
 @attrs.frozen
@@ -86,8 +89,9 @@ def on_screen(event: Event, width: int, *, channel: bool) -> Text:
     found = line_of(event)
     line = Text(f"{found.time[11:-1]} ", "dim")
     line.append(padded(found.kind, _KIND), f"not dim {found.style}")
-    if channel and found.channel:
-        line.append(f" {found.channel}", "not dim bold")
+    if channel:
+        room = min(_WIDEST_CHANNEL, width // 4)
+        line.append(f" {padded(cut(found.channel, room, middle=True), room)}", "not dim bold")
     line.append(f" {found.text}", "not dim not bold")
     if width_of(line.plain) > width:
         line.truncate(width, overflow="ellipsis")

@@ -30,6 +30,9 @@ _FROM_THE_BEGIN: Final = "0"
 _TRY_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 0.2
 
+BUFFER: Final = 10_000
+"""Events that may wait for a watcher: as many as an engine remembers by default, so that those fit that come first."""
+
 
 async def watch(
     channel: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -90,7 +93,10 @@ class _Watching:
             # The next run's events are wanted from its begin on.
             since = (self.since or _FROM_THE_BEGIN) if gone else self.since
             try:
-                async with connect(self.state_dir) as engine, engine.subscribe(self.channel, since=since) as events:
+                async with (
+                    connect(self.state_dir) as engine,
+                    engine.subscribe(self.channel, since=since, buffer_size=BUFFER) as events,
+                ):
                     if gone:
                         complain("an engine is running again")
                     reached, gone = True, False

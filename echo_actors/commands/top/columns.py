@@ -18,17 +18,17 @@ _TITLES: Final = {Column.QUEUE: "queue", Column.MEMORY: "mem", Column.COST: "USD
 _LEAST: Final = {
     Column.CHANNEL: 12,
     Column.STATE: 9,
-    Column.QUEUE: 6,
+    Column.QUEUE: 5,
     Column.MODEL: 6,
     Column.MEMORY: 5,
-    Column.TOKENS: 7,
-    Column.COST: 7,
-    Column.LAST: 5,
+    Column.TOKENS: 6,
+    Column.COST: 6,
+    Column.LAST: 4,
 }
-"""Below that, a column says nothing. One more than its title has, so that there is room for the sort's arrow."""
+"""Below that, a column says nothing."""
 
 _GROWING: Final = (
-    (Column.CHANNEL, 24),
+    (Column.CHANNEL, 28),
     (Column.MODEL, 12),
     (Column.LAST, 24),
     (Column.CHANNEL, 80),
@@ -84,14 +84,16 @@ def layout(rows: Sequence[Row], width: int, now: datetime) -> Layout:
     room = width - sum(widths.values()) - gap * (len(shown) - 1)
     if room < 0:
         return Layout({Column.CHANNEL: max(1, width)}, gap)
-    # The title with its arrow counts as well.
     wanted = {
-        column: max([len(title(column)) + 1, *(width_of(_CELLS[column](row, now)) for row in rows)])
+        column: max([len(title(column)), *(width_of(_CELLS[column](row, now)) for row in rows)])
         for column in dict(_GROWING)
     }
     for column, most in _GROWING:
-        if column in widths:
-            more = max(0, min(room, min(wanted[column], most) - widths[column]))
+        more = max(0, min(wanted[column], most) - widths.get(column, most))
+        if more > room:
+            # A part of the last event's name is no use to its age.
+            more = 0 if column is Column.LAST else room
+        if more:
             widths[column] += more
             room -= more
     return Layout(widths, gap)
@@ -102,12 +104,19 @@ def title(column: Column) -> str:
     return _TITLES.get(column, column.value)
 
 
-def heads(shown: Layout, sort: Column, *, reverse: bool) -> dict[Column, str]:
-    """The titles, with an arrow at the column by which the table is sorted."""
-    names = {column: title(column) for column in Column}
+def heads(shown: Layout, sort: Column, *, reverse: bool) -> str:
+    """The titles in a line, with an arrow at the column by which the table is sorted."""
+    arrow = "↑" if reverse else "↓"
+    names = {column: title(column) for column in shown.widths}
     if shown.widths.get(Column.LAST, 0) < _WITH_NAME:
         names[Column.LAST] = "last"
-    return {**names, sort: names[sort] + ("↑" if reverse else "↓")}
+    if sort in _LEFT:
+        names[sort] = names.get(sort, "") + arrow
+    parts = dict(shown.line(names))
+    if sort in parts and sort not in _LEFT:
+        # In the gap before the title, so that no column need be wider than its title for it.
+        parts[sort] = padded(arrow + names[sort], len(parts[sort]), right=True)
+    return "".join(parts.values())
 
 
 def cells(row: Row, shown: Layout, now: datetime) -> dict[Column, str]:

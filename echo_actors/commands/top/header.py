@@ -15,14 +15,14 @@ _MOST_TROUBLES = 3
 """Lines for what is wrong; the table shall not be lost behind them."""
 
 
-def header(scene: Scene) -> list[Text]:
-    """The lines."""
+def header(scene: Scene, place: str = "") -> list[Text]:
+    """The lines; the place in the table goes where there is room for it."""
     sight, width = scene.sight, scene.width
     clock = f"{scene.now:%H:%M:%S}Z"
     if sight is None:
         return [_spread(Text("echo-actors top", "bold"), clock, width), *_wrong(scene)]
-    parts = [_engine(sight, scene), *_figures(sight)]
-    lines = [_spread(parts[0], clock, width), *(_within(part, width) for part in parts[1:])]
+    turns, processes = _figures(sight)
+    lines = [_spread(_engine(sight, scene), clock, width), _spread(turns, place, width), _within(processes, width)]
     return [*lines, *_wrong(scene)]
 
 
@@ -57,11 +57,11 @@ def _engine(sight: Sight, scene: Scene) -> Text:
     return text.append("ready" if ready else "NOT READY", "green" if ready else "bold red")
 
 
-def _figures(sight: Sight) -> list[Text]:
+def _figures(sight: Sight) -> tuple[Text, Text]:
     status, spending = sight.status, sight.spending
     turns = Text(f"turns {status.running_turns} of {status.turn_slots}", "bold")
     turns.append(
-        f"{_BETWEEN}waiting {status.waiting_for_slot}{_BETWEEN}messages queued {status.queued_messages}"
+        f"{_BETWEEN}waiting {status.waiting_for_slot}{_BETWEEN}queued {status.queued_messages}"
         f"{_BETWEEN}channels {status.live_channels}",
         "not bold",
     )
@@ -70,15 +70,13 @@ def _figures(sight: Sight) -> list[Text]:
     processes = f"processes {status.residents}"
     for number, name in ((status.spares, "spare"), (status.starting, "starting"), (status.ending, "ending")):
         processes += f" + {number} {name}" if number else ""
+    processes += f"{_BETWEEN}memory {figures.memory(status.resident_memory)}"
     limits = {each.period.value: each.limit_usd for each in spending.budgets}
     costs = (("today", spending.today_usd, "day"), ("month", spending.month_usd, "month"))
     for name, spent, period in costs:
         limit = f" of {limits[period]:g}" if period in limits else ""
         processes += f"{_BETWEEN}{name} {spent:.2f}{limit} USD"
-    return [
-        turns,
-        Text(processes.replace(_BETWEEN, f"{_BETWEEN}memory {figures.memory(status.resident_memory)}  ", 1)),
-    ]
+    return turns, Text(processes)
 
 
 def _wrong(scene: Scene) -> list[Text]:

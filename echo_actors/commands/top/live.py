@@ -24,6 +24,7 @@ from echo_actors.commands.top.scene import Scene
 from echo_actors.commands.top.screen import Screen
 from echo_actors.commands.top.sight import Sight, look
 from echo_actors.commands.top.view import frame, page
+from echo_actors.commands.watch import BUFFER
 from echo_actors.engine.remote import connect
 from echo_actors.engine.remote_engine import RemoteEngine
 from echo_actors.errors import EchoActorsError, EngineClosed, EngineNotRunning
@@ -213,8 +214,7 @@ class Live:
             while True:
                 try:
                     if self._engine is not None:
-                        # The ring is larger than a buffer by default, and those that do not fit would count as lost.
-                        async with self._engine.subscribe(channel, since=cursor, buffer_size=1_000_000) as events:
+                        async with self._engine.subscribe(channel, since=cursor, buffer_size=BUFFER) as events:
                             async for event in events:
                                 cursor = event.cursor or cursor
                                 self._remember(event)

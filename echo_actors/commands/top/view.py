@@ -27,35 +27,37 @@ STATE_STYLES: Final[Mapping[str, str]] = {
 
 _HELP: Final = """\
 Keys
-  up down j k       mark another channel        Enter   open the channel that is marked
-  PgUp PgDn         a screen further            Esc     back; forget the filter
-  Home End g G      first and last              /       filter by words: channel, state, model
-  < >  left right   sort by another column      o       the other way round
+  up down j k        mark another channel       Enter  open the channel
+  PgUp PgDn          a screen further           Esc    back; show all again
+  Home End g G       the first, the last        /      show only some, by words in
+  < > left right     sort by another column            channel, state and model
+  o                  the other way round        ?      this help
   i   interrupt the channel's turn: its message is cancelled (asks first)
   s   suspend the channel: it takes nothing until it is resumed (asks first)
   r   resume the channel
-  q   leave; so does Ctrl-C. The engine runs on.
+  q   leave, as Ctrl-C does; the engine runs on
 
 Columns
-  state   running, starting (waits for its CLI), queued (waits for a slot),
-          suspended (takes nothing), idle
-  queue   messages that wait                    mem     of its CLI and that's tools
-  tokens  of its session, cached ones as well   USD     that its session cost
-  last event   the newest, and how long ago it was
+  state    running, starting (waits for its CLI), queued (waits for its turn),
+           suspended (takes nothing), idle
+  queue    messages that wait                   mem    of its CLI and tools
+  tokens   of its session, cached ones as well  USD    what its session cost
+  last     the newest event, and how long ago it was
 
-Any key goes back."""
+Any key goes back.
+"""
 
 _CONSEQUENCE: Final = {
     Verb.INTERRUPT: "Its running message is cancelled.",
     Verb.SUSPEND: "It takes no messages until it is resumed.",
 }
 _KEYS: Final = "q quit  ? help  Enter open  / filter  < > sort  i interrupt  s suspend  r resume"
-_KEYS_OPENED: Final = "q quit  ? help  Esc back  up/down other channel  i interrupt  s suspend  r resume"
+_KEYS_OPENED: Final = "q quit  ? help  Esc back  up down another  i interrupt  s suspend  r resume"
 
 
 def frame(scene: Scene) -> list[Text]:
     """As many lines as the screen has, none wider than it is."""
-    lines = header(scene)
+    lines = header(scene, _place(scene))
     foot = _foot(scene)
     room = max(0, scene.height - len(lines) - 1)
     lines += _body(scene, room)[:room]
@@ -66,6 +68,14 @@ def frame(scene: Scene) -> list[Text]:
 def page(scene: Scene) -> int:
     """How many rows of the table fit on the screen."""
     return max(1, scene.height - len(header(scene)) - 2)
+
+
+def _place(scene: Scene) -> str:
+    """Which rows of the table are on the screen."""
+    choices, count = scene.choices, len(scene.rows)
+    if choices.opened is not None or choices.mode is Mode.HELP or not count:
+        return ""
+    return f"{choices.first + 1}-{min(count, choices.first + page(scene))} of {count}"
 
 
 def _body(scene: Scene, room: int) -> list[Text]:
@@ -89,13 +99,13 @@ def _table(scene: Scene, room: int) -> list[Text]:
 def _nothing(scene: Scene) -> str:
     if scene.total:
         return f"  None of {scene.total} channels has {scene.choices.filter!r} in it; Esc shows all."
-    return "  No channel is live." if scene.sight is not None else ""
+    return "  No channel is live." if scene.sight is not None else "  Looking at the engine."
 
 
 def titles(shown: Layout, scene: Scene) -> Text:
     """The line above the table."""
-    parts = shown.line(heads(shown, scene.choices.sort, reverse=scene.choices.reverse))
-    return Text(padded("  " + "".join(text for _, text in parts), scene.width), "reverse")
+    line = heads(shown, scene.choices.sort, reverse=scene.choices.reverse)
+    return Text(padded(cut(f"  {line}", scene.width), scene.width), "reverse")
 
 
 def table_line(row: Row, shown: Layout, scene: Scene, *, marked: bool) -> Text:
