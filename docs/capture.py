@@ -172,7 +172,7 @@ async def screen_of(shot: Shot, env: dict[str, str], size: tuple[int, int]) -> s
     try:
         await tmux("set-option", "status", "off")
         with trio.move_on_after(15):
-            while not re.search(shot.sees, await tmux("capture-pane", "-p")):
+            while not re.search(shot.sees, await tmux("capture-pane", "-p")):  # noqa: ASYNC110 - it tells nobody
                 await trio.sleep(0.2)
         for key in ("", *shot.keys):
             await tmux("send-keys", key)
@@ -243,12 +243,10 @@ async def _commands() -> set[str]:
 
 
 async def _piped(arguments: Sequence[str], env: dict[str, str]) -> str:
-    """The first lines that a program gets that reads the command."""
-    with trio.move_on_after(4):
-        line = shlex.join([sys.executable, "-m", "echo_actors", *arguments])
-        done = await trio.run_process(["sh", "-c", f"{line} | head -40"], capture_stdout=True, env=env)
-        return done.stdout.decode()
-    return ""
+    """The first lines that a program gets that reads the command, within a few seconds."""
+    line = shlex.join(["timeout", "4", sys.executable, "-m", "echo_actors", *arguments])
+    done = await trio.run_process(["sh", "-c", f"{line} | head -40"], capture_stdout=True, env=env)
+    return done.stdout.decode()
 
 
 async def _settle(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Final
 
+from rich.text import Text
 from wcwidth import wcwidth
 
 _MORE: Final = "…"
@@ -24,6 +25,13 @@ def cut(text: str, width: int, *, middle: bool = False) -> str:
         return ""
     tail = _first(text[::-1], (width - 1) // 2)[::-1] if middle else ""
     return f"{_first(text, width - 1 - width_of(tail))}{_MORE}{tail}"
+
+
+def within(line: Text, width: int) -> Text:
+    """The styled text in so many cells at the most."""
+    if width_of(line.plain) > width:
+        line.truncate(width, overflow="ellipsis")
+    return line
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:

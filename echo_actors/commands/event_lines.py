@@ -8,7 +8,7 @@ import attrs
 import orjson
 from rich.text import Text
 
-from echo_actors.commands.cells import cut, padded, width_of
+from echo_actors.commands.cells import cut, padded, within
 from echo_actors.commands.terminal import visible
 from echo_actors.events import (
     Accepted,
@@ -93,9 +93,7 @@ def on_screen(event: Event, width: int, *, channel: bool) -> Text:
         room = min(_WIDEST_CHANNEL, width // 4)
         line.append(f" {padded(cut(found.channel, room, middle=True), room)}", "not dim bold")
     line.append(f" {found.text}", "not dim not bold")
-    if width_of(line.plain) > width:
-        line.truncate(width, overflow="ellipsis")
-    return line
+    return within(line, width)
 
 
 def _style(event: Event) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from echo_actors.commands.cells import cut, width_of
+from echo_actors.commands.cells import cut, width_of, within
 from echo_actors.commands.terminal import visible
 from echo_actors.commands.top import figures
 from echo_actors.commands.top.scene import Scene
@@ -22,7 +22,7 @@ def header(scene: Scene, place: str = "") -> list[Text]:
     if sight is None:
         return [_spread(Text("echo-actors top", "bold"), clock, width), *_wrong(scene)]
     turns, processes = _figures(sight)
-    lines = [_spread(_engine(sight, scene), clock, width), _spread(turns, place, width), _within(processes, width)]
+    lines = [_spread(_engine(sight, scene), clock, width), _spread(turns, place, width), within(processes, width)]
     return [*lines, *_wrong(scene)]
 
 
@@ -87,13 +87,6 @@ def _wrong(scene: Scene) -> list[Text]:
     return [Text(cut(f"! {each}", scene.width), "bold red") for each in found]
 
 
-def _within(text: Text, width: int) -> Text:
-    """The text, which is as wide as it has characters, in one line."""
-    if width_of(text.plain) > width:
-        text.truncate(width, overflow="ellipsis")
-    return text
-
-
 def _spread(left: Text, right: str, width: int) -> Text:
     room = width - width_of(left.plain) - len(right)
-    return left.append(" " * room + right, "default not bold") if room > 0 else _within(left, width)
+    return left.append(" " * room + right, "default not bold") if room > 0 else within(left, width)

@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
-from echo_actors.commands.cells import cut, padded
+from echo_actors.commands.cells import cut, padded, within
 from echo_actors.commands.top.choices import Mode, Verb
 from echo_actors.commands.top.columns import Layout, cells, heads, layout
 from echo_actors.commands.top.detail import detail
@@ -62,7 +62,7 @@ def frame(scene: Scene) -> list[Text]:
     room = max(0, scene.height - len(lines) - 1)
     lines += _body(scene, room)[:room]
     lines += [Text()] * (scene.height - 1 - len(lines))
-    return [*lines[: max(0, scene.height - 1)], foot]
+    return [within(line, scene.width) for line in (*lines[: max(0, scene.height - 1)], foot)]
 
 
 def page(scene: Scene) -> int:
