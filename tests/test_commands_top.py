@@ -114,8 +114,7 @@ def test_keys_may_come_in_pieces_and_escape_is_told_from_them_by_time() -> None:
     assert [keyboard.feed(bytes([byte])) for byte in b"\x1b[6~"] == [[], [], [], [Key.PAGE_DOWN]]
     assert [keyboard.feed(bytes([byte])) for byte in "ü".encode()] == [[], ["ü"]]
     assert keyboard.feed(b"\x1b") == []
-    assert keyboard.waits
-    assert keyboard.settle() == [Key.ESCAPE]
+    assert (keyboard.waits, keyboard.settle()) == (True, [Key.ESCAPE])
     assert not keyboard.waits
     assert keyboard.feed(b"\x1b\x1b[A") == [Key.ESCAPE, Key.UP]
 
