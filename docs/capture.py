@@ -4,7 +4,7 @@
 
 It starts engines that need no account, runs the commands in tmux at two sizes, with and without colour, and piped, and
 writes what is on the screen to ``docs/captures/*.txt``, and a picture of ``top`` to ``docs/top.svg``. With names, only
-captures in whose name one of them is are made.
+captures in whose name one of them is are made, and the picture with the name ``picture``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Final
 import attrs
 import trio
 from rich.console import Console
-from rich.terminal_theme import MONOKAI
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from echo_actors import Author, Engine, Settings, open_engine
@@ -36,6 +36,9 @@ from echo_actors.testing.instant_driver import InstantDriver, echo
 
 DOCS: Final = Path(__file__).parent
 SIZES: Final = ((80, 24), (160, 50))
+_PICTURE: Final = (108, 30)
+"""The terminal of the picture; as wide as the table."""
+
 COUNTS: Final = (0, 3, 500)
 
 _MODELS: Final = ("sonnet", "sonnet", "sonnet", "opus", "haiku")
@@ -48,6 +51,21 @@ _TEXTS: Final = (
 _FEW: Final = ("discord:1190425601345773568", "slack:T024BE7LD/C061EG9SL", "telegram:-1001482937465")
 _LATER: Final = ("support:日本語のお客様", "discord:🎉 release party 🎉", "web:a name that\nis\ttwo lines")
 """Names of strangers, among many."""
+
+_THEME: Final = TerminalTheme(
+    (22, 24, 29),
+    (222, 222, 222),
+    [
+        (40, 42, 48),
+        (240, 90, 90),
+        (110, 200, 120),
+        (230, 190, 90),
+        (100, 150, 240),
+        (200, 130, 220),
+        (90, 200, 210),
+        (222, 222, 222),
+    ],
+)
 
 _SVG: Final = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {terminal_width} {terminal_height}" role="img" \
@@ -177,7 +195,7 @@ async def screen_of(shot: Shot, env: dict[str, str], size: tuple[int, int]) -> s
         for key in ("", *shot.keys):
             await tmux("send-keys", key)
             await trio.sleep(0.5)
-        return await tmux("capture-pane", "-p", "-e")
+        return await tmux("capture-pane", "-p", "-e", "-N")
     finally:
         await tmux("kill-server")
 
@@ -201,7 +219,7 @@ async def capture(wanted: Sequence[str]) -> None:
     captures = DOCS / "captures"
     captures.mkdir(exist_ok=True)
     known = await _commands()
-    for count in COUNTS:
+    for count in COUNTS if wanted != ["picture"] else [max(COUNTS)]:
         with tempfile.TemporaryDirectory(prefix="capture-") as name:
             state = Path(name, "state")
             async with busy_engine(state, count) as engine:
@@ -212,8 +230,8 @@ async def capture(wanted: Sequence[str]) -> None:
                         continue
                     screen = await screen_of(shot, env if coloured else {**env, "NO_COLOR": "1"}, size)
                     (captures / f"{title}.txt").write_text(_plain(screen))
-                    if title == "top-500-160x50":
-                        (DOCS / "top.svg").write_text(_picture(screen, (160, 36)))
+                if count == max(COUNTS) and (not wanted or "picture" in wanted):
+                    (DOCS / "top.svg").write_text(_picture(await screen_of(_SHOTS[0], env, _PICTURE), _PICTURE[0]))
                 for arguments in _PIPED:
                     title = f"{arguments[0]}-{count}-piped"
                     if arguments[0] in known and (not wanted or any(each in title for each in wanted)):
@@ -265,16 +283,14 @@ def _plain(screen: str) -> str:
     return "\n".join(Text.from_ansi(line).plain.rstrip() for line in screen.splitlines()) + "\n"
 
 
-def _picture(screen: str, size: tuple[int, int]) -> str:
-    """An SVG of the first lines, and of the last one."""
-    width, height = size
+def _picture(screen: str, width: int) -> str:
+    """The screen as an SVG."""
     console = Console(
         record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False
     )
-    lines = screen.splitlines()
-    for line in (*lines[: height - 1], lines[-1]):
-        console.print(Text.from_ansi(line), no_wrap=True, crop=True)
-    return console.export_svg(theme=MONOKAI, code_format=_SVG, unique_id="top")
+    # All lines at once: what is on at the end of one is on in the next.
+    console.print(Text.from_ansi(screen), no_wrap=True, crop=True, end="")
+    return console.export_svg(theme=_THEME, code_format=_SVG, unique_id="top")
 
 
 if __name__ == "__main__":
