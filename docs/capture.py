@@ -68,7 +68,7 @@ _THEME: Final = TerminalTheme(
 )
 
 _SVG: Final = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {terminal_width} {terminal_height}" role="img" \
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 -10 WIDTH HEIGHT" role="img" \
 aria-label="echo-actors top in a terminal">
 <style>
 .{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; \
@@ -76,18 +76,17 @@ font-size: {char_height}px; line-height: {line_height}px; }}
 {styles}
 </style>
 <defs>
-<clipPath id="{unique_id}-clip-terminal"><rect width="{terminal_width}" height="{terminal_height}"/></clipPath>
 {lines}
 </defs>
-<rect fill="#16181d" width="{terminal_width}" height="{terminal_height}" rx="6"/>
-<g transform="translate(8, 6)" clip-path="url(#{unique_id}-clip-terminal)">
+<rect fill="#16181d" x="-12" y="-10" width="WIDTH" height="HEIGHT" rx="8"/>
 {backgrounds}
 <g class="{unique_id}-matrix">
 {matrix}
 </g>
-</g>
 </svg>
 """
+_CELL: Final = (12.2, 24.4)
+"""Width and height of a character in there."""
 """Rich's own form asks another server for a font."""
 
 
@@ -231,7 +230,7 @@ async def capture(wanted: Sequence[str]) -> None:
                     screen = await screen_of(shot, env if coloured else {**env, "NO_COLOR": "1"}, size)
                     (captures / f"{title}.txt").write_text(_plain(screen))
                 if count == max(COUNTS) and (not wanted or "picture" in wanted):
-                    (DOCS / "top.svg").write_text(_picture(await screen_of(_SHOTS[0], env, _PICTURE), _PICTURE[0]))
+                    (DOCS / "top.svg").write_text(_picture(await screen_of(_SHOTS[0], env, _PICTURE)))
                 for arguments in _PIPED:
                     title = f"{arguments[0]}-{count}-piped"
                     if arguments[0] in known and (not wanted or any(each in title for each in wanted)):
@@ -283,14 +282,16 @@ def _plain(screen: str) -> str:
     return "\n".join(Text.from_ansi(line).plain.rstrip() for line in screen.splitlines()) + "\n"
 
 
-def _picture(screen: str, width: int) -> str:
+def _picture(screen: str) -> str:
     """The screen as an SVG."""
+    width, height = _PICTURE
     console = Console(
         record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor", highlight=False
     )
     # All lines at once: what is on at the end of one is on in the next.
-    console.print(Text.from_ansi(screen), no_wrap=True, crop=True, end="")
-    return console.export_svg(theme=_THEME, code_format=_SVG, unique_id="top")
+    console.print(Text.from_ansi(screen), no_wrap=True, crop=True)
+    form = _SVG.replace("WIDTH", f"{width * _CELL[0] + 24:.0f}").replace("HEIGHT", f"{height * _CELL[1] + 24:.0f}")
+    return console.export_svg(theme=_THEME, code_format=form, unique_id="top")
 
 
 if __name__ == "__main__":
