@@ -30,6 +30,8 @@ from echo_actors.commands.sessions import sessions
 from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, supervise
 from echo_actors.commands.stats import stats
+from echo_actors.commands.top import top
+from echo_actors.commands.watch import watch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,23 +72,10 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
     )
-    for command in (
-        run,
-        chat,
-        send,
-        sessions,
-        history,
-        channel,
-        dead_letters,
-        audit,
-        stats,
-        backup,
-        restore,
-        prompt,
-        settings,
-        doctor,
-        demo,
-    ):
+    talking = (run, chat, send)
+    looking = (top, watch, sessions, history, channel, dead_letters, audit, stats)
+    keeping = (backup, restore)
+    for command in (*talking, *looking, *keeping, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")
