@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from readme import CLONE, Reader, programs, towards
+from pages import CLONE, programs
+from reader import Reader, towards
 
 from echo_actors._version import __version__
 from echo_actors.simulator.model import ModelServer
