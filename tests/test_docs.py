@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -149,3 +152,30 @@ def code(text: str) -> str:
     """What of a text is code: blocks, and what is between backticks."""
     found = re.findall(r"^```\w*\n(.*?)^```$|`([^`\n]+)`", text, re.MULTILINE | re.DOTALL)
     return "\n".join("".join(each) for each in found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("[a](nowhere.md)", "contains a link 'nowhere.md', but the target is not found"),
+        ("[a](faq.md#nowhere)", "does not contain an anchor '#nowhere'"),
+        ("[a](../NOWHERE.md)", "contains a link 'NOWHERE.md', but the target is not found"),
+        ("![a](nowhere.svg)", "contains a link 'nowhere.svg', but the target is not found"),
+    ],
+    ids=["page", "anchor", "outside", "picture"],
+)
+def test_a_broken_link_fails_the_build(wrong: str, said: str, tmp_path: Path) -> None:
+    """By the command that ``make check`` runs."""
+    (command,) = re.findall(
+        r"^DOCS := \$\(BIN\)/(.*)$", (CLONE / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    shutil.copytree(CLONE / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("mkdocs.yml", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(CLONE / name, tmp_path)
+    with (tmp_path / "docs" / "index.md").open("a", encoding="utf-8") as page:
+        page.write(f"\n{wrong}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert said in done.stderr
