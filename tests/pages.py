@@ -51,6 +51,11 @@ class Command:
         return same(self.shown, printed)
 
 
+def relative(path: Path) -> str:
+    """The name of a file in the clone."""
+    return str(path.relative_to(CLONE))
+
+
 def blocks(page: Path) -> list[Block]:
     """The blocks of a page, in order; a comment right before one says what it is."""
     found = list[Block]()
@@ -62,7 +67,7 @@ def blocks(page: Path) -> list[Block]:
             kind, words = said.group("kind", "words") if said else ("", "")
             found.append(
                 Block(
-                    page=str(page.relative_to(CLONE)),
+                    page=relative(page),
                     line=token.map[0] + 1,
                     language=token.info,
                     text=token.content,

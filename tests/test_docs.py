@@ -1,42 +1,24 @@
-"""The documentation: every block of code in it does what it shows, and it names nothing that is not there."""
+"""The documentation: every block of code in it does what it shows, and every link leads somewhere."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import attrs
 import pytest
-from pages import CLONE, PAGES, Block, blocks, commands, same
+from pages import CLONE, PAGES, Block, blocks, commands, relative, same
 from reader import Reader, Shell
 
 from docs.made import DOCS, pages
-from docs.made.commands import names
-from echo_actors import ChannelOptions, Engine, Policy, Settings
-from echo_actors.commands.app import application
-from echo_actors.portal.blocking_engine import BlockingEngine
-from echo_actors.settings.words import variable
+from echo_actors import Settings
 from echo_actors.simulator.cli import write_scripted_cli
-
-TEXTS = [*PAGES, *(CLONE / name for name in ("CONTRIBUTING.md", "examples/README.md", "examples/echo-actors.service"))]
-"""All that tells people what to type."""
 
 NOT_RUN = {"README.md": 1, "docs/tutorial.md": 1}
 """How many blocks of a page cannot be run; each says why."""
-
-VARIABLES = {"ECHO_ACTORS_SETTINGS_FILE"}
-"""Those that are no setting's."""
-
-
-def relative(path: Path) -> str:
-    """The name of a page in the clone."""
-    return str(path.relative_to(CLONE))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=relative)
@@ -103,55 +85,6 @@ def test_few_blocks_cannot_be_run() -> None:
 def test_a_page_that_is_made_of_the_code_says_what_the_code_does(name: str) -> None:
     """``python -m docs.made`` makes it again."""
     assert (DOCS / name).read_text(encoding="utf-8") == pages()[name]
-
-
-@pytest.mark.parametrize("path", TEXTS, ids=relative)
-def test_a_text_names_only_commands_that_there_are(path: Path) -> None:
-    """With all their words."""
-    known = set(names(application()))
-    groups = {path[:-1] for path in known if len(path) > 1} - {("audit",)}
-    text = path.read_text(encoding="utf-8")
-    named = [tuple(found.split()) for found in re.findall(r"echo-actors((?: (?:[a-z]+(?:-[a-z]+)*)\b)+)", code(text))]
-    for words in named:
-        assert words[:1] in known or words[:1] in groups, words
-        if words[:1] in groups and len(words) > 1:
-            assert words[:2] in known, words
-
-
-@pytest.mark.parametrize("path", TEXTS, ids=relative)
-def test_a_text_names_only_modules_that_there_are(path: Path) -> None:
-    """Those to be run by Python's ``-m``."""
-    for module in re.findall(r"python3? -m ([\w.]+)", path.read_text(encoding="utf-8")):
-        assert importlib.util.find_spec(module) is not None, module
-
-
-@pytest.mark.parametrize("path", TEXTS, ids=relative)
-def test_a_text_names_only_settings_that_there_are(path: Path) -> None:
-    """By their variables, and where it says that it names one."""
-    text = path.read_text(encoding="utf-8")
-    fields = {field.name for cls in (Settings, ChannelOptions, Policy) for field in attrs.fields(cls)}
-    variables = {variable(name) for name in fields} | VARIABLES
-    assert set(re.findall(r"\bECHO_ACTORS_[A-Z][A-Z_]*[A-Z]\b", text)) <= variables
-    assert set(settings_named(text)) <= fields
-
-
-def settings_named(text: str) -> Iterator[str]:
-    """The names in ``the setting `a```, and in ``the settings `a`, `b` and `c```."""
-    for found in re.findall(r"\bsettings?((?:(?:,| and|,? or)?\s+(?:the\s)?`[a-z_]+`)+)", text):
-        yield from re.findall(r"`([a-z_]+)`", found)
-
-
-@pytest.mark.parametrize("path", TEXTS, ids=relative)
-def test_a_text_names_only_calls_that_there_are(path: Path) -> None:
-    """Those of an engine, wherever it runs."""
-    for call in re.findall(r"\bengine\.([a-z]\w*)\(", code(path.read_text(encoding="utf-8"))):
-        assert hasattr(Engine, call) or hasattr(BlockingEngine, call), call
-
-
-def code(text: str) -> str:
-    """What of a text is code: blocks, and what is between backticks."""
-    found = re.findall(r"^```\w*\n(.*?)^```$|`([^`\n]+)`", text, re.MULTILINE | re.DOTALL)
-    return "\n".join("".join(each) for each in found)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from pages import CLONE, PAGES, program_with, programs
+from pages import CLONE, PAGES, program_with, programs, relative
 from reader import Reader, towards
 
 from echo_actors import BusyPolicy, Clock, Engine, FullPolicy, OutcomeKind, Settings, SettingsError
@@ -125,7 +125,7 @@ def test_the_error_that_is_shown_is_the_one_that_comes(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     "page",
     [*PAGES, *(CLONE / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md"))],
-    ids=lambda page: str(page.relative_to(CLONE)),
+    ids=relative,
 )
 def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     """A picture, or another page."""
