@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
 from cyclopts import App, Parameter
@@ -101,7 +102,8 @@ def _function(path: tuple[str, ...], function: Callable[..., Any]) -> Iterator[s
         elif not _parsed(hints[name]):
             continue
         elif parameter.kind is parameter.KEYWORD_ONLY:
-            rows.append(_row(_option(name, hints[name]), _help(hints[name]) or meanings.get(name, "")))
+            meaning = _help(hints[name]) or meanings.get(name, "")
+            rows.append(_row(_option(name, hints[name]), f"{meaning}{_values(hints[name], parameter.default)}"))
         else:
             required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
             words.append(name.upper() if required else f"[{name.upper()}]")
@@ -129,6 +131,14 @@ def _parsed(hint: Any) -> bool:
 
 def _help(hint: Any) -> str:
     return next((str(each.help) for each in _parameters(hint) if each.help), "")
+
+
+def _values(hint: Any, default: object) -> str:
+    """What an option can be, where that is little, and what it is by itself."""
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    choices = list(kind) if isinstance(kind, enum.EnumMeta) else get_args(kind) if get_origin(kind) is Literal else ()
+    chosen = f" One of {', '.join(f'`{each}`' for each in choices)}." if choices else ""
+    return chosen if default in (None, False, "", ()) else f"{chosen} Default: `{default}`."
 
 
 def _option(name: str, hint: Any) -> str:
