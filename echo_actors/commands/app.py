@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    app = _app()
+    app = application()
     try:
         command, bound, injected = app.parse_args(list(arguments), exit_on_error=False)
     except CycloptsError:
@@ -65,7 +65,8 @@ def _run(arguments: Sequence[str]) -> int:
     return supervise(call)
 
 
-def _app() -> App:
+def application() -> App:
+    """All subcommands."""
     app = App(
         name="echo-actors",
         help="One supervised Claude conversation per chat channel.",
