@@ -12,6 +12,7 @@ from echo_actors.engine.status import EngineStatus
 from echo_actors.engine.streaming import Stream
 from echo_actors.errors import (
     ActiveFileError,
+    BackupError,
     BudgetExceeded,
     CallTimedOut,
     ChannelSuspended,
@@ -91,6 +92,7 @@ __all__ = [
     "AnsweredBy",
     "AuditChanged",
     "Author",
+    "BackupError",
     "Block",
     "BlockFinished",
     "Budget",

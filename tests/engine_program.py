@@ -194,6 +194,8 @@ async def _spares_are_ready(engine: Engine) -> None:
     if isinstance(driver, Residency):
         while [each.listener for each in driver.roster.spares] != [None] * wanted:  # noqa: ASYNC110 - they tell nobody
             await trio.sleep(0.01)
+        # So that a test finds their sessions in the log: a kill does not wait for what is written later.
+        assert await engine._audit.flush()
 
 
 async def _post(engine: Engine, orders: Orders) -> None:

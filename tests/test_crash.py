@@ -489,7 +489,7 @@ async def test_a_first_turn_on_a_spare_of_the_real_cli_has_one_outcome_after_a_k
     settings, message_id = real_settings(allowed_tools=("Bash",), spares=1), new_id()
     await killed(settings, (message_id, CHANNEL, text), at=point)
     began = (await stored(settings, message_id)).session_id
-    assert began == audit_records(settings, "spare.claimed")[0]["session"]
+    assert began == audit_records(settings, "process.spawned")[0]["session"]
     async with scripted_engine(settings, seconds=40) as engine:
         reply = await answer_of(engine, message_id)
     assert reply.session_id == began

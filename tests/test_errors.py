@@ -24,6 +24,7 @@ BUDGET = Budget(
 
 EXAMPLES = [
     errors.ActiveFileError("/p/active.json", "it is empty"),
+    errors.BackupError("/b", "it is not empty"),
     errors.CallTimedOut(TIMED_OUT),
     errors.SettingsError("There is no setting x.", "x", "y"),
     errors.SettingsError("There is no x.", "x", "y", ("channels", "c"), "a.toml", 3),
@@ -56,6 +57,7 @@ EXAMPLES = [
 ]
 OF_A_BUILTIN = {
     errors.ActiveFileError: RuntimeError,
+    errors.BackupError: RuntimeError,
     errors.CallTimedOut: TimeoutError,
     errors.SettingsError: ValueError,
     errors.PersonalityError: FileNotFoundError,

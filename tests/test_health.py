@@ -15,6 +15,7 @@ from support import memory_services, opened, plain_settings, scripted_settings, 
 from echo_actors import Engine, StoreError, TurnFailed, open_engine
 from echo_actors.actors.services import Services
 from echo_actors.claude.driver import TurnRequest
+from echo_actors.engine import auditing
 from echo_actors.engine import watch as watching
 from echo_actors.engine.health import Condition, Health, health_of
 from echo_actors.engine.watch import Watch
@@ -159,4 +160,22 @@ async def test_a_cli_that_is_taken_away_makes_the_engine_not_ready(tmp_path: Pat
             f"the CLI {settings.claude_bin} is gone, or cannot be executed any more",
         )
         write_scripted_cli(settings.claude_bin.parent)
+        assert engine.health().ready
+
+
+async def test_a_record_that_could_not_be_made_does_not_keep_an_engine_from_being_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is lost for good and told as a problem, but the records after it are written."""
+
+    def mask(text: str) -> str:
+        if text == "hunter2":
+            raise ValueError(text)
+        return text
+
+    monkeypatch.setattr(auditing, "mask_of", lambda _: mask)
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        await engine.ask("hunter2", "hello")
+        assert await engine._audit.flush()
+        assert "could not be made" in (engine.status().audit_problem or "")
         assert engine.health().ready

@@ -60,6 +60,11 @@ class AuditLog:
         return self._writer.problem or self._writer.untidy or self._writer.unmade
 
     @property
+    def unwritable(self) -> str | None:
+        """Why records cannot be written now; None when they can, whatever was lost before."""
+        return self._writer.problem
+
+    @property
     def lost(self) -> int:
         """How many records were lost so far: dropped for want of room, or impossible to make."""
         return self._writer.dropped

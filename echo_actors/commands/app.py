@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from echo_actors._version import __version__
 from echo_actors.commands.audit import audit
+from echo_actors.commands.backup import backup
 from echo_actors.commands.channel import channel
 from echo_actors.commands.chat import chat
 from echo_actors.commands.dead_letters import dead_letters
@@ -22,11 +23,13 @@ from echo_actors.commands.export_sessions import export_sessions
 from echo_actors.commands.history import history
 from echo_actors.commands.import_sessions import import_sessions
 from echo_actors.commands.prompt import prompt
+from echo_actors.commands.restore import restore
 from echo_actors.commands.run import run
 from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
 from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, supervise
+from echo_actors.commands.stats import stats
 from echo_actors.commands.top import top
 from echo_actors.commands.watch import watch
 
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    app = _app()
+    app = application()
     try:
         command, bound, injected = app.parse_args(list(arguments), exit_on_error=False)
     except CycloptsError:
@@ -62,7 +65,8 @@ def _run(arguments: Sequence[str]) -> int:
     return supervise(call)
 
 
-def _app() -> App:
+def application() -> App:
+    """All subcommands."""
     app = App(
         name="echo-actors",
         help="One supervised Claude conversation per chat channel.",
@@ -70,8 +74,9 @@ def _app() -> App:
         help_format="plaintext",
     )
     talking = (run, chat, send)
-    looking = (top, watch, sessions, history, channel, dead_letters, audit)
-    for command in (*talking, *looking, prompt, settings, doctor, demo):
+    looking = (top, watch, sessions, history, channel, dead_letters, audit, stats)
+    keeping = (backup, restore)
+    for command in (*talking, *looking, *keeping, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

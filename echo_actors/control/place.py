@@ -21,6 +21,10 @@ _STAGING: Final = ".control-"
 _LONGEST_ADDRESS: Final = 100
 """Bytes of a path that every system takes as a socket's address; some take 103, some 107."""
 
+_LINK: Final = "ea-"
+_DRAWN: Final = 8
+"""Characters that a temporary directory's name has after its prefix."""
+
 _BACKLOG: Final = 128
 
 
@@ -90,10 +94,14 @@ def connect_to(directory: Path, within: float) -> socket.socket:
         raise PermissionError(f"{path} is no socket")
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.settimeout(within)
+        # Not settimeout, with which connecting fails at once when as many wait as may.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(within), int(within % 1 * 1e6)))
         with _short(directory) as short:
             made.connect(str(short / SOCKET_NAME))
         _check_owner(path, peer(made))
+    except BlockingIOError:
+        made.close()
+        raise TimeoutError(f"{path} takes no connection") from None
     except BaseException:
         made.close()
         raise
@@ -110,7 +118,7 @@ def peer(connection: socket.socket | trio.socket.SocketType) -> int | None:
     """The user on the other side; None where the system does not tell, and the file's mode has to do."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
-    form = struct.Struct("3i")
+    form = struct.Struct("i2I")
     _, user, _ = form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
     return int(user)
 
@@ -121,7 +129,14 @@ def _short(directory: Path) -> Iterator[Path]:
     if len(os.fsencode(directory / SOCKET_NAME)) <= _LONGEST_ADDRESS:
         yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="ea-") as name:
+    with tempfile.TemporaryDirectory(prefix=_LINK, dir=_for_links()) as name:
         link = Path(name, "d")
         link.symlink_to(directory.absolute(), target_is_directory=True)
         yield link
+
+
+def _for_links() -> str:
+    # The directory for temporary files may have a long name as well, also where the other one has.
+    made = tempfile.gettempdir()
+    longest = Path(made, _LINK + "-" * _DRAWN, "d", SOCKET_NAME)
+    return made if len(os.fsencode(longest)) <= _LONGEST_ADDRESS else "/tmp"  # noqa: S108 - a new directory in it is ours

@@ -47,7 +47,7 @@ from echo_actors.personality import (
 from echo_actors.safety.private_file import remove_private_files
 from echo_actors.settings import Settings
 from echo_actors.settings.layers import for_trust
-from echo_actors.state.records import Note
+from echo_actors.state.records import RESTORED, Note
 from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
 from echo_actors.state.store import Store
 from echo_actors.telemetry.telemetry import Providers, Telemetry, open_telemetry
@@ -95,6 +95,7 @@ async def open_engine(
         store = await rooms.enter_async_context(open_sqlite_store(settings.state_dir, owner=run_id, now=_now))
         audit = await rooms.enter_async_context(engine_audit(settings, store, run_id))
         _announce_start(audit.record, settings, store)
+        await _announce_restore(audit, store)
         await rooms.enter_async_context(_run_noted(store, run_id, audit.record))
         # The longest line that the CLI may write fits, with another before it.
         hub = Hub(run_id, settings.event_ring, settings.subscriber_buffer, _now, 2 * settings.max_line_bytes)
@@ -255,6 +256,15 @@ def _announce_start(record: Record, settings: Settings, store: SQLiteStore) -> N
     record("engine.started", version=__version__, state_dir=str(settings.state_dir.resolve()))
     if store.set_aside is not None:
         record("store.set_aside", path=str(store.set_aside), reason="the store was damaged")
+
+
+async def _announce_restore(audit: AuditLog, store: Store) -> None:
+    """Record once that the state was put back, which is no step of any run before."""
+    note = await store.note(RESTORED)
+    if note:
+        audit.record("store.restored", made_at=note["made_at"], restored_at=note["restored_at"])
+        if await audit.flush():
+            await store.put_note(RESTORED, {})
 
 
 def _now() -> datetime:

@@ -78,7 +78,7 @@ class WatchingCalls(Calls):
     def health(self) -> Health:
         """Whether the engine is alive, and whether it is ready for messages. May be called in any thread."""
         return health_of(
-            self._services, self._watch, closing=self._supervisor.closing, audit_problem=self._audit.problem
+            self._services, self._watch, closing=self._supervisor.closing, audit_problem=self._audit.unwritable
         )
 
     def metrics(self) -> tuple[Metric, ...]:

@@ -9,7 +9,7 @@ The classes are attrs classes without slots: the builtin bases bring layouts tha
 from echo_actors.errors.cli import CLIFailed, CLINotFound
 from echo_actors.errors.refusals import BudgetExceeded, ChannelSuspended, EngineClosed, GateClosed, MailboxFull
 from echo_actors.errors.root import EchoActorsError
-from echo_actors.errors.store import NotStorable, StaleRevision, StoreError, StoreFull, StoreLocked
+from echo_actors.errors.store import BackupError, NotStorable, StaleRevision, StoreError, StoreFull, StoreLocked
 from echo_actors.errors.turns import CallTimedOut, TurnFailed, TurnOverBudget, TurnTimedOut
 from echo_actors.errors.use import (
     ActiveFileError,
@@ -27,6 +27,7 @@ from echo_actors.errors.use import (
 
 __all__ = [
     "ActiveFileError",
+    "BackupError",
     "BudgetExceeded",
     "CLIFailed",
     "CLINotFound",

@@ -29,6 +29,17 @@ class StoreFull(StoreError):
 
 
 @attrs.define(slots=False, eq=False)
+class BackupError(EchoActorsError, RuntimeError):
+    """A backup cannot be made, is not whole, or cannot be put back. What there was is as it was."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@attrs.define(slots=False, eq=False)
 class NotStorable(StoreError):
     """A record holds what no store can keep, such as a number of more than 64 bits. Trying again will not help."""
 

@@ -169,3 +169,6 @@ Note = dict[str, Any]
 
 AUDIT_HEAD: Final = "audit.head"
 """The note that has the number and the hash of the audit log's last line."""
+
+RESTORED: Final = "restored"
+"""The note that this store is that of a backup, and when that was made; empty once the audit log tells of it."""

@@ -16,6 +16,7 @@ from echo_actors.models import Message
 from echo_actors.state import statements
 from echo_actors.state.codec import Codec, decode_note, encode_note, make_codec
 from echo_actors.state.lock import DirectoryLock
+from echo_actors.state.moves import finish_moves
 from echo_actors.state.opening import Opening, own_directory
 from echo_actors.state.records import Charge, Claim, End, Note, SessionSnapshot, StoredMessage, StoreHealth
 from echo_actors.state.writer import Writer
@@ -56,6 +57,7 @@ async def open_sqlite_store(
     opening = Opening(state_dir / DATABASE_NAME, now, max_pages)
     writer = Writer(opening, last=statements.mark_clean, guard=lock.check)
     try:
+        finish_moves(state_dir)
         await writer.start()
     except BaseException:
         lock.release()

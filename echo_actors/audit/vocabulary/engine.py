@@ -32,7 +32,9 @@ ENGINE: Final[Mapping[str, Kind]] = {
         "An earlier run ended without closing, and what it left running was ended.",
         {"earlier": Field(str, "That run."), "processes": Field(int, "How many processes were ended.")},
     ),
-    "control.unavailable": Kind("There can be no control socket; the engine runs without.", {"reason": REASON}),
+    "control.unavailable": Kind(
+        "There can be no control socket, or none that takes clients now; the engine runs without.", {"reason": REASON}
+    ),
     "control.refused": Kind(
         "A program of another user was at the control socket.", {"user": Field(int, "The number of that user.")}
     ),
@@ -40,6 +42,13 @@ ENGINE: Final[Mapping[str, Kind]] = {
     "store.set_aside": Kind(
         "The store was damaged; a new one begins.",
         {"path": Field(str, "Where the damaged one is now."), "reason": REASON},
+    ),
+    "store.restored": Kind(
+        "The state is that of a backup: what came after it is not here.",
+        {
+            "made_at": Field(str, "When the backup was made, in UTC."),
+            "restored_at": Field(str, "When it was put back, in UTC."),
+        },
     ),
     "store.refused": Kind(
         "The store did not take something; it is tried again.",
