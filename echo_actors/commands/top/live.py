@@ -111,11 +111,14 @@ class Live:
         while True:
             began = trio.current_time()
             with trio.fail_after(_ANSWERS_WITHIN):
-                self._sight = await look(engine)
-            self._rows = of_engine(self._sight.channels, self._sight.status.suspended)
+                self._see(await look(engine))
             self._trouble = ""
             self._news.set()
             await trio.sleep(max(self.interval, (trio.current_time() - began) / _SHARE))
+
+    def _see(self, sight: Sight) -> None:
+        self._sight = sight
+        self._rows = of_engine(sight.channels, sight.status.suspended)
 
     # -- drawing
 
@@ -180,16 +183,16 @@ class Live:
 
     async def _obey(self, order: Order) -> None:
         """Do something to a channel, and say what came of it."""
-        name = visible(order.channel)
-        if self._engine is None:
+        name, engine = visible(order.channel), self._engine
+        if engine is None:
             self._notice = f"Nothing was done to {name}: no engine is running."
+            self._news.set()
             return
         try:
             with trio.fail_after(_ANSWERS_WITHIN):
-                changed = await getattr(self._engine, order.verb)(order.channel)
-            self._notice = f"{_DONE[order.verb][not changed]} {name}"
-            self._sight = await look(self._engine)
-            self._rows = of_engine(self._sight.channels, self._sight.status.suspended)
+                changed = await getattr(engine, order.verb)(order.channel)
+                self._notice = f"{_DONE[order.verb][not changed]} {name}"
+                self._see(await look(engine))
         except trio.TooSlowError:
             self._notice = f"The engine has not answered; {name} may be as it was."
         except EchoActorsError as problem:
