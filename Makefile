@@ -7,7 +7,10 @@ READY := $(VENV)/.ready
 # Most tests wait for processes and clocks most of the time, so more of them run at once than there are cores.
 JOBS ?= 3
 
-.PHONY: demo test check bench clean
+# Not with --quiet: mkdocs then counts no warnings either, and --strict means nothing.
+DOCS := $(BIN)/mkdocs build --strict
+
+.PHONY: demo test check docs bench clean
 
 demo: $(READY)
 	$(BIN)/echo-actors demo
@@ -19,6 +22,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(DOCS)
+
+docs: $(READY)
+	$(DOCS)
 
 bench: $(READY)
 	$(BIN)/python -m bench $(BENCH)

@@ -1,4 +1,4 @@
-"""``python -m bench.pictures``: makes again what is made of the kept results: pictures, summary, README's table."""
+"""``python -m bench.pictures``: makes again what is made of the kept results: pictures, summary, the pages' tables."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ ROOT: Final = Path(__file__).parent.parent
 RESULTS: Final = ROOT / "bench" / "results"
 BEGIN: Final = "<!-- made of bench/results by python -m bench.pictures -->"
 END: Final = "<!-- end of what is made -->"
+PAGES: Final = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+"""Those that show the table."""
 
 _WIDTH, _ROW, _TOP = 920.0, 30.0, 64.0
 _FARTHEST = 8.0
@@ -83,31 +85,31 @@ def publish(results: Path, pictures: Path) -> list[Path]:
     return list(made)
 
 
-def with_table(readme: str, results: Path) -> str:
-    """The README with the table of the kept results between its marks.
+def with_table(page: str, results: Path) -> str:
+    """A page with the table of the kept results between its marks.
 
     Raises:
         ValueError: It has no marks.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"the README has no marks {BEGIN!r} and {END!r}")
+        raise ValueError(f"the page has no marks {BEGIN!r} and {END!r}")
     return f"{before}{begin}\n{markdown(read_kept(results))}{end}{after}"
 
 
 def publish_all() -> list[Path]:
-    """Make everything that is published of the kept results: the README shows it."""
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
-    return [*publish(RESULTS, ROOT / "docs"), readme]
+    """Make everything that is published of the kept results."""
+    for page in PAGES:
+        page.write_text(with_table(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    return [*publish(RESULTS, ROOT / "docs"), *PAGES]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m bench.pictures", description="Draw the results that are kept.")
     parser.add_argument(
-        "--results", type=Path, help="draw those of this directory, into it, and leave the README alone"
+        "--results", type=Path, help="draw those of this directory, into it, and leave the pages alone"
     )
     options = parser.parse_args(arguments)
     for path in publish(options.results, options.results) if options.results else publish_all():

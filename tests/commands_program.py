@@ -182,10 +182,12 @@ class Program:
         assert beside or self.left() == set()
 
     @asynccontextmanager
-    async def terminal(self, *arguments: str, beside: bool = False, **environ: str) -> AsyncIterator[Running]:
-        """Run the command beside the block, in a terminal of 80 columns; as ``start``."""
+    async def terminal(
+        self, *arguments: str, beside: bool = False, columns: int = 80, **environ: str
+    ) -> AsyncIterator[Running]:
+        """Run the command beside the block, in a terminal of so many columns; as ``start``."""
         master, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         with trio.fail_after(60):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-c", _IN_TERMINAL, *arguments],

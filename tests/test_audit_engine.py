@@ -13,15 +13,16 @@ import pytest
 from support import Gate, audit_records, new_id, opened, plain_settings, until
 
 import echo_actors.engine.auditing
-from echo_actors import AuditChanged
+from echo_actors import AuditChanged, TurnFailed
 from echo_actors.actors.topic import Subscription
 from echo_actors.audit import Head, log_files, open_audit, verify
 from echo_actors.audit.diagnosis import Damage
+from echo_actors.claude.driver import TurnRequest
 from echo_actors.events import TurnEnded
 from echo_actors.models import FullPolicy
 from echo_actors.state.peek import peek_note
 from echo_actors.state.records import AUDIT_HEAD
-from echo_actors.testing.instant_driver import InstantDriver
+from echo_actors.testing.instant_driver import SPENT, Answer, InstantDriver, echo
 
 
 @attrs.define(eq=False)
@@ -154,6 +155,36 @@ async def test_an_engine_changes_files_and_the_next_one_goes_on(tmp_path: Path) 
     assert len(log_files(settings.audit_file)) == 3
     verdict = verify(log_files(settings.audit_file), known_head=head)
     assert (verdict.ok, verdict.known) == (True, head)
+
+
+async def test_what_turns_took_is_in_their_records(tmp_path: Path) -> None:
+    """Of one that is tried again, one whose reply no store takes, and one that a drain cuts, as well."""
+
+    def answer(request: TurnRequest) -> Answer:
+        result = echo(request)
+        if "again" in request.content and len(driver.requests) == 1:
+            return attrs.evolve(result, error="overloaded", reason="busy", blocks=())
+        odd = attrs.evolve(result.spent, duration_ms=2**70)
+        return attrs.evolve(result, spent=odd) if "odd" in request.content else result
+
+    gate = Gate(answer=answer)
+    driver = InstantDriver(gate)
+    settings = plain_settings(tmp_path, drain_timeout=0.01)
+    async with opened(settings, driver=driver) as engine:
+        await engine.ask("c", "again")
+        with pytest.raises(TurnFailed):
+            await engine.ask("c", "odd")
+        receipt = await engine.post("c", "hold")
+        await gate.entered()
+    (retried,), (cut,) = audit_records(settings, "turn.retried"), audit_records(settings, "turn.cut")
+    answered, failed = audit_records(settings, "turn.ended")
+    for record in (retried, answered, failed):
+        assert (record["cost_usd"], record["input_tokens"], record["output_tokens"]) == (SPENT.cost_usd, 100, 20)
+    started = audit_records(settings, "turn.started")
+    assert [record["turn"] for record in started] == [record["turn"] for record in (retried, answered, failed, cut)]
+    assert started[-1]["message"] == receipt.message_id
+    assert 0 <= answered["first_output_ms"] < 15_000
+    assert "first_output_ms" not in retried
 
 
 async def ended(events: Subscription) -> TurnEnded:

@@ -16,10 +16,11 @@ from support import asked, audit_records, opened, plain_settings, scripted_engin
 
 import echo_actors
 from echo_actors import Settings, TurnFailed
+from echo_actors.actors.turns import spent_fields
 from echo_actors.audit import chain, text_fields
 from echo_actors.audit.schema import problems, reference
 from echo_actors.audit.vocabulary import COMMON, EVENTS
-from echo_actors.models import Author
+from echo_actors.models import Author, Spent
 from echo_actors.testing.instant_driver import InstantDriver
 
 PACKAGE = Path(echo_actors.__file__).parent
@@ -80,7 +81,9 @@ def event_names(node: ast.expr) -> list[str | None]:
 
 
 def spread(value: ast.expr, function: ast.AST, where: str) -> set[str]:
-    """The fields that come out of a table: of ``text_fields``, or one that is put together in the same function."""
+    """The fields that come out of a table: of what makes some, or one that is put together in the same function."""
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "spent_fields":
+        return set(spent_fields(Spent()))
     if isinstance(value, ast.Call):
         assert getattr(value.func, "id", "") == "text_fields", f"{where}: what are the fields?"
         names = [

@@ -15,12 +15,12 @@ import orjson
 import psutil
 import pytest
 import trio
-from readme import CLONE, README
+from pages import CLONE
 from rich.console import Console
 
 from bench.__main__ import UNPUBLISHED, main, run, scenario_names
 from bench.harness import Harness, Size
-from bench.pictures import RESULTS, draw_targets, publish, with_table
+from bench.pictures import PAGES, RESULTS, draw_targets, publish, with_table
 from bench.promises import PROMISES
 from bench.report import Check, Result, Round, Target, save, show
 from bench.soak import Sample, grown, left_at_rest, memory_growth
@@ -229,9 +229,10 @@ def test_what_an_engine_at_rest_still_holds_is_named() -> None:
 # -- what is published
 
 
-def test_the_readme_shows_the_figures_that_are_kept() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_shows_the_figures_that_are_kept(page: Path) -> None:
     """None is typed by hand: making the table again changes nothing."""
-    assert with_table(README.read_text(encoding="utf-8"), RESULTS) == README.read_text(encoding="utf-8")
+    assert with_table(page.read_text(encoding="utf-8"), RESULTS) == page.read_text(encoding="utf-8")
 
 
 def test_the_pictures_and_the_summary_show_the_figures_that_are_kept(tmp_path: Path) -> None:

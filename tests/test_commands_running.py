@@ -224,6 +224,24 @@ async def test_channel_shows_and_steers(program: Program) -> None:
         assert (wrong.code, "Did you mean 'model'?" in wrong.err) == (Exit.USAGE, True)
 
 
+async def test_what_may_be_a_secret_in_a_channels_options_is_not_shown(program: Program) -> None:
+    """Not when it is set, nor when it is looked at, nor in the store; as with `echo-actors settings`."""
+    servers = '{"notes": {"command": "notes", "env": {"NOTES_KEY": "hush-hush"}}}'
+    async with service(program):
+        said = [
+            await program.run_beside("channel", "set", "c", f"mcp_servers={servers}", "idle_timeout=inf"),
+            await program.run_beside("send", "c", "one"),
+            await program.run_beside("channel", "show", "c"),
+            await program.run_beside("channel", "show", "c", "--json"),
+        ]
+    said.append(await program.run("channel", "show", "c"))
+    assert [each.code for each in said] == [0] * 5
+    assert "hush-hush" not in "".join(each.out + each.err for each in said)
+    assert "[secret NOTES_KEY]" in said[0].out
+    options = orjson.loads(said[3].out)["options"]
+    assert (options["mcp_servers"]["notes"]["command"], options["idle_timeout"]) == ("notes", "inf")
+
+
 async def test_without_an_engine_a_channel_can_be_looked_at_and_not_steered(program: Program) -> None:
     """The exit code is one of its own."""
     assert (await program.run("channel", "show", "c")).out == "channel: c\n"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import socket
 import stat
 import tempfile
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from echo_actors import (
     Author,
     BusyPolicy,
     ChannelOptions,
+    ChannelState,
     ChannelSuspended,
     CLIFailed,
     ControlError,
@@ -48,6 +50,7 @@ from echo_actors import (
     errors,
     events,
 )
+from echo_actors.claude.driver import TurnRequest
 from echo_actors.control import place
 from echo_actors.control.calls import WITHHELD, calls_of
 from echo_actors.control.client import connected
@@ -259,6 +262,29 @@ async def test_a_suspended_channel_does_not_hold_up_the_end(tmp_path: Path) -> N
         gate.open()
     async with opened(settings, driver=InstantDriver()) as engine:
         assert (await engine.outcome(receipt.message_id)).kind is OutcomeKind.ANSWERED
+
+
+async def test_a_channel_that_crashes_too_often_while_the_engine_drains_does_not_hold_it_up(tmp_path: Path) -> None:
+    """Nobody could resume it any more."""
+    gate, answered = trio.Event(), list[str]()
+
+    async def crash() -> Exception:
+        if len(answered) == 6:
+            await gate.wait()
+        return KeyError("a bug")
+
+    def answer(request: TurnRequest) -> Awaitable[Exception]:
+        answered.append(request.channel)
+        return crash()
+
+    settings = plain_settings(tmp_path, max_attempts=10, drain_timeout=900)
+    async with opened(settings, driver=InstantDriver(answer=answer)) as engine:
+        await engine.post("c", "hello")
+        await until(lambda: len(answered) == 6)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.drain)
+            await until(lambda: engine.status().closing)
+            gate.set()
 
 
 # -- errors
@@ -481,6 +507,26 @@ async def test_other_users_are_refused_on_both_sides(tmp_path: Path, monkeypatch
     assert {each["user"] for each in audit_records(settings, "control.refused")} == {os.geteuid() + 1}
 
 
+async def test_where_many_connect_at_once_they_wait_for_each_other(tmp_path: Path) -> None:
+    """An engine that is busy for a moment is not one that cannot be used; one that is stuck is, after a while."""
+    with socket.socket(socket.AF_UNIX) as listening, ExitStack() as waiting:
+        listening.bind(str(tmp_path / place.SOCKET_NAME))
+        listening.listen(0)
+        waiting.enter_context(place.connect_to(tmp_path, 10))
+        with pytest.raises(TimeoutError):
+            place.connect_to(tmp_path, 0.05)
+        listening.settimeout(10)
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(_connected, tmp_path, waiting)
+            for _ in range(4):
+                waiting.enter_context((await trio.to_thread.run_sync(listening.accept))[0])
+
+
+async def _connected(directory: Path, stack: ExitStack) -> None:
+    stack.enter_context(await trio.to_thread.run_sync(place.connect_to, directory, 10))
+
+
 def test_the_other_side_of_a_socket_has_a_user() -> None:
     """This one, where the system tells."""
     one, other = socket.socketpair()
@@ -567,40 +613,148 @@ async def test_a_subscriber_that_does_not_read_holds_up_nobody(tmp_path: Path) -
             received = bytearray(rest)
 
 
-async def test_a_client_that_takes_nothing_is_left_in_the_end(tmp_path: Path) -> None:
-    """After the time that it has for it; its subscription ends with it."""
-    directory = tmp_path / "state"
-    directory.mkdir()
-    settings = plain_settings(tmp_path, control_socket=False)
+@asynccontextmanager
+async def served(tmp_path: Path, **limits: Any) -> AsyncIterator[tuple[Engine, Server, Path]]:
+    """An engine behind a server with these limits."""
+    settings, directory = plain_settings(tmp_path, control_socket=False), tmp_path / "state"
     async with opened(settings, driver=InstantDriver()) as engine, trio.open_nursery() as nursery:
         hello = Hello(protocol=PROTOCOL, version="", run_id="", pid=0)
-        server = Server(engine, hello, 1000, lambda *_, **__: None, send_within=0.1)
+        server = Server(engine, hello, 1000, lambda *_, **__: None, **limits)
         await nursery.start(server.serve, directory)
-        async with raw(directory) as stream:
-            await stream.send_all(b'{"id": 1, "call": "subscribe"}\n')
-            await until(lambda: engine.status().subscribers == 1)
-            await engine.ask("c", "x" * 900_000)
-            await until(lambda: engine.status().subscribers == 0)
+        yield engine, server, directory
         nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_takes_nothing_is_left_in_the_end(tmp_path: Path) -> None:
+    """After the time that it has for it; its subscription ends with it."""
+    async with served(tmp_path, send_within=0.1) as (engine, _, directory), raw(directory) as stream:
+        await stream.send_all(b'{"id": 1, "call": "subscribe"}\n')
+        await until(lambda: engine.status().subscribers == 1)
+        await engine.ask("c", "x" * 900_000)
+        await until(lambda: engine.status().subscribers == 0)
 
 
 async def test_there_may_be_many_clients_and_not_endlessly_many(tmp_path: Path) -> None:
-    """One too many is told so; when another leaves there is room."""
-    directory = tmp_path / "state"
-    settings = plain_settings(tmp_path, control_socket=False)
-    async with opened(settings, driver=InstantDriver()) as engine, trio.open_nursery() as nursery:
-        hello = Hello(protocol=PROTOCOL, version="", run_id="", pid=0)
-        server = Server(engine, hello, 1000, lambda *_, **__: None, most_clients=3)
-        await nursery.start(server.serve, directory)
-        async with connect(directory), connect(directory):
-            async with connect(directory):
-                with pytest.raises(ControlError, match="3 clients already"):
-                    async with connect(directory):
-                        pass
-            await until(lambda: server._clients == 2)
-            async with connect(directory) as remote:
-                assert await remote.sessions() == []
+    """One too many is told so while all the others ask; when another leaves there is room."""
+    async with (
+        served(tmp_path, most_clients=2) as (_, server, directory),
+        connect(directory) as first,
+        first.subscribe(),
+        connect(directory) as second,
+    ):
+        async with second.subscribe():
+            with pytest.raises(ControlError, match="2 clients already"):
+                async with connect(directory):
+                    pass
+        await until(lambda: server._clients == 1)
+        async with connect(directory) as remote:
+            assert await remote.sessions() == []
+
+
+async def test_clients_that_ask_nothing_do_not_keep_the_others_out(tmp_path: Path) -> None:
+    """Those that have been silent for longest make room, also amid a line; those that ask stay."""
+    async with (
+        served(tmp_path, most_clients=3) as (engine, server, directory),
+        AsyncExitStack() as silent,
+        connect(directory) as watching,
+        watching.subscribe() as subscription,
+    ):
+        for _ in range(20):
+            stream = await silent.enter_async_context(raw(directory))
+            await stream.send_all(b'{"id": 1, "call": ')
+            await until(lambda: len(server._silent) == server._clients - 1)
+        async with connect(directory) as remote:
+            assert await remote.sessions() == []
+        await until(lambda: server._clients <= 3)
+        await engine.ask("c", "hello")
+        assert (await subscription.__anext__()).channel == "c"
+
+
+async def test_a_client_whose_place_was_needed_connects_again(tmp_path: Path) -> None:
+    """It has asked nothing for a while, and does not notice."""
+    async with served(tmp_path, most_clients=1) as (_, server, directory), connect(directory) as remote:
+        assert await remote.sessions() == []
+        await until(lambda: len(server._silent) == 1)
+        async with raw(directory) as stream:
+            assert b"protocol" in await stream.receive_some(1000)
+            await until(lambda: len(server._silent) == server._clients == 1)
+            assert await remote.sessions() == []
+
+
+async def test_a_client_that_sends_far_ahead_is_left_when_it_has_gone(tmp_path: Path) -> None:
+    """It would be subscribed for ever: nothing more is read of it to see its end by."""
+    async with served(tmp_path) as (engine, server, directory):
+        async with raw(directory) as stream:
+            await stream.send_all(b'{"id": 1, "call": "subscribe"}\n')
+            await until(lambda: engine.status().subscribers == 1)
+            await stream.send_all(b'{"id": 2, "call": "status"}\n' * 1000)
+        await until(lambda: engine.status().subscribers == server._clients == 0)
+
+
+async def test_what_a_client_sent_ahead_is_not_done_when_it_has_gone(tmp_path: Path) -> None:
+    """Nobody is there for the answers."""
+    done: list[int] = []
+
+    class Target:
+        async def wait(self) -> None:
+            """Wait."""
+            await trio.sleep_forever()
+
+        def do(self) -> None:
+            """Do something at once."""
+            done.append(1)
+
+    server = Server(Target(), Hello(protocol=PROTOCOL, version="", run_id="", pid=0), 1000, lambda *_, **__: None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve, tmp_path)
+        async with raw(tmp_path) as stream:
+            await stream.send_all(b'{"id": 1, "call": "wait"}\n' + b'{"id": 2, "call": "do"}\n' * 5)
+            await stream.send_eof()
+            assert len(await lines(stream)) == 1
         nursery.cancel_scope.cancel()
+    assert done == []
+
+
+async def test_clients_wait_while_there_are_no_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The audit log says so once, and no other log anything."""
+    settings, tries, accept = plain_settings(tmp_path), list[int](), trio.SocketListener.accept
+
+    async def without(listener: trio.SocketListener) -> trio.SocketStream:
+        tries.append(1)
+        if len(tries) in range(2, 5):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return await accept(listener)
+
+    monkeypatch.setattr(trio.SocketListener, "accept", without)
+    async with opened(settings, driver=InstantDriver()):
+        for _ in range(3):
+            async with connect(settings.state_dir) as remote:
+                assert await remote.sessions() == []
+    assert len(tries) > 4
+    assert [each["reason"] for each in audit_records(settings, "control.unavailable")] == ["Too many open files"]
+    assert [each for each in caplog.records if each.name.startswith("trio")] == []
+
+
+async def test_what_a_client_got_wrong_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    """It is told, in few words, and nothing is on record."""
+    async with both(tmp_path) as (engine, remote):
+        with pytest.raises(ControlError, match=r"on_cancel: .* cannot be read"):
+            await remote.ask("c", "hello", on_cancel="never")  # type: ignore[arg-type]
+        with pytest.raises(ControlError, match="is no str") as caught:
+            await remote.ask("c", ["long"] * 100_000)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 1000
+    assert audit_records(engine.settings, "control.failed") == []
+
+
+async def test_a_channel_that_is_suspended_for_no_reason_shows_as_suspended(tmp_path: Path) -> None:
+    """Somebody said nothing, and the channel takes nothing all the same."""
+    async with both(tmp_path) as (_, remote):
+        await remote.ask("c", "hello")
+        assert await remote.suspend("c", reason="")
+        (status,) = await remote.channels()
+        assert status.state is ChannelState.SUSPENDED
 
 
 async def test_a_bug_behind_a_call_is_recorded_and_the_connection_goes_on(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +13,15 @@ from commands_program import Program, said_besides
 from support import Gate, audit_records, new_id, opened
 
 from echo_actors import Outcome, OutcomeKind, Settings, open_engine
+from echo_actors.claude.driver import TurnRequest
 from echo_actors.commands.exits import Exit
 from echo_actors.errors import InvalidMessage
 from echo_actors.events import Event, TurnEnded
 from echo_actors.models import Message
 from echo_actors.state.lock import lock_directory
 from echo_actors.state.records import End
-from echo_actors.state.sqlite import open_sqlite_store
-from echo_actors.testing.instant_driver import InstantDriver
+from echo_actors.state.sqlite import SQLiteStore, open_sqlite_store
+from echo_actors.testing.instant_driver import Answer, InstantDriver
 
 
 @pytest.fixture
@@ -159,6 +160,72 @@ async def test_one_that_is_revived_amid_a_backlog_runs_once(program: Program) ->
         assert engine.status().queued_messages == 0
     assert len(set(answered)) == 5
     assert {first, later} < set(answered)
+
+
+async def test_a_dead_letter_that_two_operators_want_back_runs_once(program: Program) -> None:
+    """The second one is told that it is none any more, whether the first one's has begun or not."""
+    one = await leave_dead_letter(program, "held")
+    gate, refused, ran = Gate("held"), list[str](), list[str]()
+
+    def answer(request: TurnRequest) -> Answer | Awaitable[Answer]:
+        ran.append(request.channel)
+        return gate(request)
+
+    async with opened(Settings(state_dir=program.state), driver=InstantDriver(answer=answer)) as engine:
+
+        async def revive() -> None:
+            try:
+                await engine.revive(one)
+            except InvalidMessage as problem:
+                refused.append(str(problem))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(revive)
+            nursery.start_soon(revive)
+        await gate.entered()
+        assert engine.status().queued_messages == 0
+        gate.open()
+        assert (await engine.outcome(one)).kind is OutcomeKind.ANSWERED
+        await engine.ask("c", "later")
+    assert len(refused) == 1
+    assert ran == ["c", "c"]
+
+
+async def test_a_dead_letter_is_either_revived_or_discarded(program: Program) -> None:
+    """Who comes second is told; nothing is on record that did not happen."""
+    one, refused = await leave_dead_letter(program), list[str]()
+    settings = Settings(state_dir=program.state)
+    async with opened(settings, driver=InstantDriver()) as engine:
+
+        async def decide(call: Callable[[str], Awaitable[None]]) -> None:
+            try:
+                await call(one)
+            except InvalidMessage as problem:
+                refused.append(str(problem))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(decide, engine.revive)
+            nursery.start_soon(decide, engine.discard)
+    assert len(refused) == 1
+    assert len([each for each in audit_records(settings) if "operator" in each["event"]]) == 1
+
+
+async def test_who_gives_up_amid_a_revival_leaves_a_message_that_runs(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no dead letter any more by then, so nobody could revive it once more before the next start."""
+    one = await leave_dead_letter(program)
+    scope, revive = trio.CancelScope(), SQLiteStore.revive
+
+    async def revived(store: SQLiteStore, message_id: str) -> bool:
+        scope.cancel()
+        return await revive(store, message_id)
+
+    monkeypatch.setattr(SQLiteStore, "revive", revived)
+    async with opened(Settings(state_dir=program.state), driver=InstantDriver()) as engine:
+        with scope:
+            await engine.revive(one)
+        assert (await engine.outcome(one)).kind is OutcomeKind.ANSWERED
 
 
 async def _ends(events: AsyncIterator[Event], count: int) -> AsyncIterator[TurnEnded]:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import attrs
 import orjson
 import pytest
-from readme import CLONE
+from pages import CLONE
 from support import new_id
 
 WITHIN = 30.0

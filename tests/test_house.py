@@ -13,20 +13,8 @@ from echo_actors import errors, events
 
 PACKAGE = Path(echo_actors.__file__).parent
 ROOMS = (
-    *(
-        "commands",
-        "echo_core",
-        "portal",
-        "engine",
-        "control",
-        "backup",
-        "actors",
-        "claude",
-        "admission",
-        "state",
-        "personality",
-    ),
-    *("export", "safety", "rendering", "audit", "telemetry", "events", "settings"),
+    *("commands", "echo_core", "portal", "engine", "control", "backup", "actors", "claude", "admission", "state"),
+    *("personality", "export", "statistics", "safety", "rendering", "audit", "telemetry", "events", "settings"),
     *("errors", "history", "models", "regular_file", "shape", "simulator"),
 )
 """From top to bottom; a room imports only rooms below it."""

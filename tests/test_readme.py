@@ -1,4 +1,4 @@
-"""The README: its programs run exactly as they are shown, and its tables say what the code has."""
+"""The programs that pages show do what is said of them, and the tables there say what the code has."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from readme import CLONE, README, Reader, programs, towards
+from pages import CLONE, PAGES, program_with, programs, relative
+from reader import Reader, towards
 
 from echo_actors import BusyPolicy, Clock, Engine, FullPolicy, OutcomeKind, Settings, SettingsError
-from echo_actors.settings.reference import markdown as reference
 from echo_actors.simulator.model import ModelServer
 
-TEXT = README.read_text(encoding="utf-8")
+EMBEDDING = CLONE / "docs" / "embedding.md"
 
 
 @pytest.mark.real_cli
@@ -35,7 +35,7 @@ async def test_the_example_with_threads_runs_as_shown_with_the_real_cli(
 ) -> None:
     """Three threads have each their answer, in their order."""
     reader = Reader(tmp_path, towards(model.url, cli))
-    printed = (await reader.runs_program(programs()[1])).splitlines()
+    printed = (await reader.runs_program(program_with("open_portal()"))).splitlines()
     assert printed[:3] == [f"echo: Hello, {number}!" for number in range(3)]
     assert [printed[3], printed[-1]] == ["Accepted", "TurnEnded"]
     assert reader.left_running() == []
@@ -47,7 +47,7 @@ async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
 ) -> None:
     """The answer, and events."""
     reader = Reader(tmp_path, towards(model.url, cli))
-    printed = (await reader.runs_program(programs()[2])).splitlines()
+    printed = (await reader.runs_program(program_with("open_async_portal()"))).splitlines()
     assert printed[:2] == ["echo: Hello!", "Accepted"]
     assert printed[-1] == "TurnEnded"
     assert reader.left_running() == []
@@ -55,7 +55,7 @@ async def test_the_example_with_asyncio_runs_as_shown_with_the_real_cli(
 
 async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -> None:
     """It needs nothing but the package: no CLI, no model, no key."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[4])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(program_with("Now die"))).splitlines()
     assert printed[0] == "echo: Hello!"
     assert printed[1].startswith("failed: ")
     assert "exit code 3" in printed[1]
@@ -63,7 +63,7 @@ async def test_the_program_for_tests_of_your_own_runs_as_shown(tmp_path: Path) -
 
 async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> None:
     """The first message is sent and grows; what is behind its limit becomes the second."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[3])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(program_with("coalesce("))).splitlines()
     assert printed[0] == "4 messages"
     assert printed[1].startswith("send 0 ")
     assert [line for line in printed if line.startswith("send")][1:] == ["send 1 Hello!"]
@@ -72,7 +72,7 @@ async def test_the_program_for_chat_platforms_runs_as_shown(tmp_path: Path) -> N
 
 async def test_the_program_that_watches_runs_as_shown(tmp_path: Path) -> None:
     """An entry in the audit log's words, a line for the channel, its health, and text for Prometheus."""
-    printed = (await Reader(tmp_path, {}).runs_program(programs()[5])).splitlines()
+    printed = (await Reader(tmp_path, {}).runs_program(program_with("structlog.configure"))).splitlines()
     entry = json.loads(printed[0])
     assert {"event", "time", "turn", "session"} == entry.keys()
     assert printed[1:3] == ["test idle 20 0.0004", "ready"]
@@ -98,15 +98,10 @@ def test_every_outcome_and_every_clock_has_its_row(kind: type[Enum]) -> None:
 def test_every_policy_is_explained(kind: type[Enum]) -> None:
     """Where messages are."""
     for member in kind:
-        assert f"`{member.value}`" in section("The calls")
+        assert f"`{member.value}`" in section("Messages")
 
 
-def test_the_reference_of_the_settings_is_that_of_the_code() -> None:
-    """``echo-actors settings --markdown > docs/settings.md`` makes it again."""
-    assert (CLONE / "docs" / "settings.md").read_text(encoding="utf-8") == reference()
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/settings.md"])
+@pytest.mark.parametrize("page", ["docs/operating.md", "docs/settings.md"])
 def test_the_settings_file_that_is_shown_can_be_used(page: str, tmp_path: Path) -> None:
     """As it is."""
     (shown,) = re.findall(
@@ -124,19 +119,20 @@ def test_the_error_that_is_shown_is_the_one_that_comes(tmp_path: Path, monkeypat
     Path("echo_actors.toml").write_text('modle = "opus"\n', encoding="utf-8")
     with pytest.raises(SettingsError) as caught:
         Settings.load({})
-    assert f"`{caught.value}`" in section("Configuration")
+    assert f"`{caught.value}`" in (CLONE / "docs" / "operating.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md", "docs/settings.md"],
+    [*PAGES, *(CLONE / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "state/README.md"))],
+    ids=relative,
 )
-def test_every_file_that_a_page_links_to_exists(page: str) -> None:
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     """A picture, or another page."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (CLONE / page).read_text(encoding="utf-8"))
-    assert [link for link in links if not (CLONE / page).parent.joinpath(link).exists()] == []
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not page.parent.joinpath(link).exists()] == []
 
 
 def section(title: str) -> str:
-    """The part of the README under a heading."""
-    return TEXT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    """The part of the page on embedding under a heading."""
+    return EMBEDDING.read_text(encoding="utf-8").split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]

@@ -10,7 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from readme import CLONE, Reader, programs, towards
+from pages import CLONE, programs
+from reader import Reader, towards
 
 from echo_actors._version import __version__
 from echo_actors.simulator.model import ModelServer
@@ -58,7 +59,13 @@ def test_the_wheel_has_the_default_persona(wheel: Path) -> None:
 
 def test_the_wheel_has_nothing_else(wheel: Path) -> None:
     """No tests, no benchmarks, no state, nothing that happens to lie in the clone."""
-    allowed = (".py", "/py.typed", "/blocking_engine.pyi", *(f"/_personality/{name}" for name in PERSONA))
+    allowed = (
+        ".py",
+        "/py.typed",
+        "/blocking_engine.pyi",
+        "/remote_engine.pyi",
+        *(f"/_personality/{name}" for name in PERSONA),
+    )
     metadata = f"echo_actors-{__version__}.dist-info/"
     others = [name for name in names(wheel) if not name.startswith(metadata)]
     strange = [name for name in others if not name.startswith("echo_actors/") or not name.endswith(allowed)]

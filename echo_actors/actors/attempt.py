@@ -16,8 +16,19 @@ from echo_actors.actors.questions import Questions
 from echo_actors.actors.verdict import Stop, Verdict
 from echo_actors.claude.driver import Driver, Phase, SessionLost, TurnRequest, TurnResult
 from echo_actors.errors import CLIFailed, CLINotFound
-from echo_actors.events import Event, PermissionAnswered, PermissionAsked, Retrying
+from echo_actors.events import (
+    BlockFinished,
+    Event,
+    PermissionAnswered,
+    PermissionAsked,
+    Retrying,
+    TextDelta,
+    ToolStarted,
+)
 from echo_actors.models import Clock, OutcomeKind
+
+_OUTPUT = (TextDelta, BlockFinished, ToolStarted)
+"""Of these, the first tells that the model has said or done something."""
 
 
 @attrs.define(eq=False)
@@ -43,6 +54,8 @@ class Attempt:
     phase: Phase | None = None
     exit_code: int | None = None
     begun: set[str] = attrs.Factory(set)
+    _started: float = 0.0
+    _first_output: float | None = None
     _stop: Stop | None = None
     _held_up: str = ""
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -51,8 +64,10 @@ class Attempt:
 
     async def run(self) -> Verdict:
         """Run the request to its end, whatever that is. Cancellation from outside passes through."""
+        self._started = trio.current_time()
         with self.questions.during_turn(self._on_questions, self._on_denial):
-            return await self._run()
+            verdict = await self._run()
+        return verdict if self._first_output is None else attrs.evolve(verdict, first_output=self._first_output)
 
     async def _run(self) -> Verdict:
         self.clocks.wait(trio.current_time())
@@ -122,6 +137,8 @@ class Attempt:
         else:
             if isinstance(event, Retrying):
                 self._held_up = f": {event.reason}"
+            elif self._first_output is None and isinstance(event, _OUTPUT):
+                self._first_output = trio.current_time() - self._started
             self.publish(event)
 
     def on_last_word(self, result: TurnResult) -> None:

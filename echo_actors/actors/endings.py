@@ -80,7 +80,7 @@ class Endings:
         await self.persist(write)
         self.purse.take(charge)
         for entry, outcome in zip(entries, outcomes, strict=True):
-            turns.record_end(entry, outcome, verdict, self.services)
+            turns.record_end(entry, outcome, verdict, self.services, turn_id=turn_id, spent=spent)
         if self.services.audit_sync is not None:
             await self.services.audit_sync()
         for entry, outcome in zip(entries, outcomes, strict=True):

@@ -184,6 +184,7 @@ class TurnRunner:
         if verdict.kind is None:
             undone, ended = batch.take_all(), []
             await self.endings.save(self.claim(), verdict)
+            turns.record_cut(self.channel, turn_id, verdict, self.services)
         elif result is not None:
             undone, ended = batch.take(result.returned), batch.take(result.uuids)
         else:
@@ -243,7 +244,7 @@ class TurnRunner:
                 spent=None if verdict.result is None else verdict.result.spent,
             )
         )
-        self.services.record("turn.retried", channel=self.channel, reason=reason, attempt=attempt)
+        turns.record_retry(self.channel, turn_id, verdict, attempt, self.services)
 
     async def _uncount(self, entries: list[Entry]) -> None:
         """Take the attempt of messages back that the CLI did not begin, or that a drain cut."""

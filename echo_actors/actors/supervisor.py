@@ -226,6 +226,8 @@ class Supervisor:
             self.services.record("actor.not_recovered", channel=channel, reason=str(problem))
 
     async def _suspend(self, channel: str, reason: str) -> None:
+        if self.closing:
+            return  # it begins nothing more, and nobody can resume it
         self.services.suspensions.suspend(channel, reason)
         self.services.record("channel.suspended", channel=channel, reason=reason)
         await self.services.suspensions.over(channel)

@@ -21,7 +21,8 @@ class Suspensions:
         """Suspend a channel; False when it was suspended before, for whatever reason."""
         if channel in self.reasons:
             return False
-        self.reasons[channel] = reason
+        # Who asks a channel for its reason takes an empty one for none.
+        self.reasons[channel] = reason or "no reason was given"
         self._lifted[channel] = trio.Event()
         return True
 

@@ -16,7 +16,7 @@ from echo_actors.actors.verdict import Verdict
 from echo_actors.audit import text_fields
 from echo_actors.claude.driver import TurnRequest, TurnResult
 from echo_actors.events import Event, PermissionAnswered, PermissionAsked, ToolFinished, ToolStarted, TurnStarted
-from echo_actors.models import Clock, Outcome, Reply
+from echo_actors.models import Clock, Outcome, Reply, Spent
 from echo_actors.settings import Settings
 
 
@@ -161,34 +161,66 @@ def announce_start(entry: Entry, turn_id: str, session: Session, services: Servi
     return event.time
 
 
-def record_end(entry: Entry, outcome: Outcome, verdict: Verdict, services: Services) -> None:
-    """Record a message's end and what its turn took."""
+def spent_fields(spent: Spent | None) -> dict[str, float]:
+    """What a turn took, as fields of a record; none where nobody says."""
+    if spent is None:
+        return {}
+    return {
+        "duration_ms": spent.duration_ms,
+        "cost_usd": spent.cost_usd,
+        "input_tokens": spent.usage.input_tokens,
+        "output_tokens": spent.usage.output_tokens,
+        "cache_read_tokens": spent.usage.cache_read_tokens,
+        "cache_creation_tokens": spent.usage.cache_creation_tokens,
+    }
+
+
+def record_end(
+    entry: Entry, outcome: Outcome, verdict: Verdict, services: Services, *, turn_id: str, spent: Spent | None
+) -> None:
+    """Record a message's end and what its turn took.
+
+    Args:
+        entry: The message.
+        outcome: Its end.
+        verdict: What that was made of.
+        services: The rooms below.
+        turn_id: The turn; empty where none was started.
+        spent: What the turn took. Not what the verdict has of that: a reply that no store takes was paid for as well.
+    """
     fields: dict[str, str | float | bool | None] = {
         "channel": entry.message.channel,
         "message": entry.message.message_id,
         "outcome": outcome.kind.value,
         "attempts": outcome.attempts,
     }
+    if turn_id:
+        fields["turn"] = turn_id
     if outcome.reason:
         fields["reason"] = outcome.reason
     if outcome.clock:
         fields["clock"] = outcome.clock.value
     if outcome.error:
         fields["error"] = outcome.error
+    if verdict.first_output is not None:
+        fields["first_output_ms"] = round(verdict.first_output * 1000, 3)
+    fields |= spent_fields(spent)
     if verdict.result is not None:
-        spent = verdict.result.spent
-        fields |= {
-            "session": verdict.result.session_id,
-            "model": verdict.result.model,
-            "duration_ms": spent.duration_ms,
-            "cost_usd": spent.cost_usd,
-            "input_tokens": spent.usage.input_tokens,
-            "output_tokens": spent.usage.output_tokens,
-            "cache_read_tokens": spent.usage.cache_read_tokens,
-            "cache_creation_tokens": spent.usage.cache_creation_tokens,
-        }
+        fields |= {"session": verdict.result.session_id, "model": verdict.result.model}
         fields |= text_fields(verdict.result.text, content=services.settings.audit_content, name="reply")
     services.record("turn.ended", **fields)
+
+
+def record_retry(channel: str, turn_id: str, verdict: Verdict, attempt: int, services: Services) -> None:
+    """Record that a turn's messages are started again, and what it took."""
+    fields = spent_fields(None if verdict.result is None else verdict.result.spent)
+    services.record("turn.retried", channel=channel, turn=turn_id, reason=verdict.reason, attempt=attempt, **fields)
+
+
+def record_cut(channel: str, turn_id: str, verdict: Verdict, services: Services) -> None:
+    """Record that a turn was cut whose messages run again at the next start, and what it took."""
+    fields = spent_fields(None if verdict.result is None else verdict.result.spent)
+    services.record("turn.cut", channel=channel, turn=turn_id, reason=verdict.reason, **fields)
 
 
 def tell_gate(verdict: Verdict, ticket: int, services: Services) -> None:

@@ -27,6 +27,7 @@ class Verdict:
     Attributes:
         kind: None when the messages have no end yet.
         result: What the CLI said, when it came to that.
+        first_output: Seconds until the model said or did the first thing; None when it did not.
         lost_session: The session could not be resumed; nothing was done.
         budget: For whose sake no attempt was made.
     """
@@ -36,5 +37,6 @@ class Verdict:
     clock: Clock | None = None
     error: str | None = None
     result: TurnResult | None = None
+    first_output: float | None = None
     lost_session: bool = False
     budget: Budget | None = None

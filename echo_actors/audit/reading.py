@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import attrs
 
 from echo_actors.audit.chain import parse, time_of
 from echo_actors.audit.files import closed_files, tail_of
+
+_KIND: Final = re.compile(rb'\{"seq":(\d{1,18}),"time":"[^"]{1,40}","event":"([a-z_.]{1,60})",.*"\}')
+"""A line as ``link`` and the recorder make it, by its number and its kind."""
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +27,8 @@ class Wanted:
         since: Not those before this time.
         until: Not those from this time on.
         event: A pattern for the kind, such as ``turn.*``.
+        kinds: Only these kinds. Lines of others are passed over by how they begin and end, which takes less than half
+            the time of reading them.
     """
 
     since: datetime | None = None
@@ -30,12 +36,15 @@ class Wanted:
     channel: str | None = None
     event: str | None = None
     run: str | None = None
+    kinds: frozenset[str] | None = None
 
     def matches(self, record: dict[str, Any]) -> bool:
         """Whether a record is one of them."""
         if self.channel is not None and record.get("channel") != self.channel:
             return False
         if self.run is not None and record.get("run") != self.run:
+            return False
+        if self.kinds is not None and str(record.get("event")) not in self.kinds:
             return False
         if self.event is not None and not fnmatch.fnmatchcase(str(record.get("event")), self.event):
             return False
@@ -58,15 +67,19 @@ class Found:
 
 @attrs.define(eq=False)
 class LogReader:
-    """Goes through a log page by page, and on when there is more. What is no record is passed over.
+    """Goes through a log page by page, and on when there is more. What is no record is counted and passed over.
 
     Attributes:
         path: The growing file.
         wanted: What is given.
+        size: How many bytes were read.
+        broken: How many lines were no records, as far as they were looked at.
     """
 
     path: Path
     wanted: Wanted = attrs.Factory(Wanted)
+    size: int = attrs.field(default=0, init=False)
+    broken: int = attrs.field(default=0, init=False)
     _file: BinaryIO | None = attrs.field(default=None, init=False)
     _last: int = attrs.field(default=0, init=False)
     _until: int = attrs.field(default=0, init=False)
@@ -81,11 +94,15 @@ class LogReader:
         found, read = list[Found](), 0
         for line in self._lines():
             read += 1
-            record = parse(line)
-            if record is not None:
-                self._last = record["seq"]
-                if self.wanted.matches(record):
-                    found.append(Found(record, line))
+            self.size += len(line) + 1
+            if not self._is_of_another_kind(line):
+                record = parse(line)
+                if record is None:
+                    self.broken += 1
+                else:
+                    self._last = record["seq"]
+                    if self.wanted.matches(record):
+                        found.append(Found(record, line))
             if read >= lines:
                 break
         return found if read else None
@@ -95,6 +112,14 @@ class LogReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _is_of_another_kind(self, line: bytes) -> bool:
+        """Whether the line is of a kind that nobody wants, as far as can be told at a glance."""
+        kinds = self.wanted.kinds
+        if kinds is None or (told := _KIND.fullmatch(line)) is None or told[2].decode() in kinds:
+            return False
+        self._last = int(told[1])
+        return True
 
     def _lines(self) -> Iterator[bytes]:
         while self._file is not None or self._open_next():
@@ -109,10 +134,9 @@ class LogReader:
 
     def _whole_lines(self) -> Iterator[bytes]:
         while self._file is not None:
-            place = self._file.tell()
             line = self._file.readline()
             if not line.endswith(b"\n"):
-                self._file.seek(place)
+                self._file.seek(-len(line), os.SEEK_CUR)
                 return
             yield line[:-1]
 

@@ -27,6 +27,7 @@ def reference() -> str:
 
 def _reference() -> Iterator[str]:
     yield "# The records of the audit log\n"
+    yield "<!-- Made of the code by: python -m echo_actors.audit.schema -->\n"
     yield "Each is a line of JSON with flat fields. A secret in a text is replaced by `[secret NAME]`.\n"
     yield "## In every record\n"
     yield from _table(COMMON)

@@ -29,6 +29,9 @@ from echo_actors.commands.send import send
 from echo_actors.commands.sessions import sessions
 from echo_actors.commands.settings import settings
 from echo_actors.commands.signals import Ending, supervise
+from echo_actors.commands.stats import stats
+from echo_actors.commands.top import top
+from echo_actors.commands.watch import watch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    app = _app()
+    app = application()
     try:
         command, bound, injected = app.parse_args(list(arguments), exit_on_error=False)
     except CycloptsError:
@@ -62,29 +65,18 @@ def _run(arguments: Sequence[str]) -> int:
     return supervise(call)
 
 
-def _app() -> App:
+def application() -> App:
+    """All subcommands."""
     app = App(
         name="echo-actors",
         help="One supervised Claude conversation per chat channel.",
         version=__version__,
         help_format="plaintext",
     )
-    for command in (
-        run,
-        chat,
-        send,
-        sessions,
-        history,
-        channel,
-        dead_letters,
-        audit,
-        backup,
-        restore,
-        prompt,
-        settings,
-        doctor,
-        demo,
-    ):
+    talking = (run, chat, send)
+    looking = (top, watch, sessions, history, channel, dead_letters, audit, stats)
+    keeping = (backup, restore)
+    for command in (*talking, *looking, *keeping, prompt, settings, doctor, demo):
         app.command(command)
     app.command(import_sessions, name="import")
     app.command(export_sessions, name="export")

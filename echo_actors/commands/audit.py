@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 import trio
@@ -17,12 +16,12 @@ from echo_actors.commands.audit_verify import verify_log
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.options import Running, StoreOptions
 from echo_actors.commands.terminal import check_reader, console, on_terminal, visible, write
+from echo_actors.commands.times import When, time_from
 from echo_actors.errors import SettingsError, StoreError
 
 T = TypeVar("T")
 
 _LOOK_EVERY: Final = 0.2
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ABOUT: Final = ("seq", "time", "event", "run", "prev", "channel")
 """What a line for people has in front, or leaves out."""
 
@@ -36,9 +35,6 @@ _STYLES: Final = {
 }
 
 Json: TypeAlias = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
-When: TypeAlias = Annotated[
-    str | None, Parameter(help="An ISO time (UTC unless it says so), or how long ago: 90s, 2h.")
-]
 
 audit = App(name="audit", help="Look at the audit log, also while an engine writes it; prove that it was not changed.")
 
@@ -63,7 +59,7 @@ async def show(
     del ending
     if limit < 0:
         raise SettingsError(f"--limit must be 0 or more, not {limit}.", "limit")
-    wanted = Wanted(since=_time(since), until=_time(until), channel=channel, event=event, run=run)
+    wanted = Wanted(since=time_from(since), until=time_from(until), channel=channel, event=event, run=run)
     settings = (options or StoreOptions()).settings()
     reader = LogReader(settings.audit_file, wanted)
     printer = _printer(json=json)
@@ -101,25 +97,6 @@ async def _in_thread(read: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(read)
     except OSError as problem:
         raise StoreError(f"the audit log cannot be read: {problem}") from problem
-
-
-def _time(text: str | None) -> datetime | None:
-    """A time as people write it.
-
-    Raises:
-        SettingsError: It is none.
-    """
-    if text is None:
-        return None
-    try:
-        if text[-1:] in _UNITS and text[:-1].replace(".", "", 1).isdigit():
-            return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * _UNITS[text[-1]])
-        time = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise SettingsError(
-            f"{text!r} is no time; write 2026-01-31T14:00, or how long ago: 90s, 15m, 2h, 7d."
-        ) from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _printer(*, json: bool) -> Callable[[Iterable[Found]], None]:

@@ -15,10 +15,13 @@ from echo_actors.commands.options import Json, Running, StoreOptions
 from echo_actors.commands.reaching import running_engine
 from echo_actors.commands.stored import opened_store
 from echo_actors.commands.terminal import visible, write
+from echo_actors.commands.values import shown
+from echo_actors.engine.auditing import mask_of
 from echo_actors.engine.intake import check_channel
 from echo_actors.engine.remote import connect
 from echo_actors.engine.remote_engine import RemoteEngine
 from echo_actors.errors import SettingsError
+from echo_actors.safety.redaction import Mask
 from echo_actors.settings import ChannelOptions
 from echo_actors.settings.forms import checked_names, from_text
 from echo_actors.state.records import SessionSnapshot
@@ -35,12 +38,13 @@ async def show(name: Channel, /, *, json: Json = False, options: StoreOptions | 
     del ending
     check_channel(name)
     settings = (options or StoreOptions()).settings()
+    mask = mask_of(settings)
     async with running_engine(settings.state_dir) as engine:
         if engine is not None:
-            found = await _of_engine(engine, name)
+            found = await _of_engine(engine, name, mask)
         else:
             async with opened_store(settings, owner="channel", instead=True) as store:
-                found = _about(None if store is None else await store.snapshot(name))
+                found = _about(None if store is None else await store.snapshot(name), mask)
     if json:
         write(_json({"channel": name, **found}))
     else:
@@ -63,7 +67,7 @@ async def set_options(
     given = dict(map(_change, changes))
     async with _engine(options) as engine:
         after = await engine.configure(name, **given)
-    found = _given(after)
+    found = _given(after, mask_of((options or StoreOptions()).settings()))
     write(_json(found) if json else "".join(f"{key}: {_plain(value)}\n" for key, value in found.items()))
     return Exit.DONE
 
@@ -120,29 +124,30 @@ async def _engine(options: StoreOptions | None) -> AsyncIterator[RemoteEngine]:
         yield engine
 
 
-async def _of_engine(engine: RemoteEngine, name: str) -> dict[str, Any]:
+async def _of_engine(engine: RemoteEngine, name: str, mask: Mask) -> dict[str, Any]:
     spending, status = await engine.spending(name), await engine.status()
     return {
         "suspended": status.suspended.get(name),
-        **_about(await engine.session(name)),
-        "options": _given(await engine.options(name)),
+        **_about(await engine.session(name), mask),
+        "options": _given(await engine.options(name), mask),
         "today_usd": spending.today_usd,
         "month_usd": spending.month_usd,
     }
 
 
-def _about(snapshot: SessionSnapshot | None) -> dict[str, Any]:
+def _about(snapshot: SessionSnapshot | None, mask: Mask) -> dict[str, Any]:
     if snapshot is None:
         return {"session_id": None, "options": {}}
     fields = attrs.asdict(snapshot, recurse=False)
     return {name: value for name, value in fields.items() if name not in {"channel", "extra", "options"}} | {
-        "options": _given(snapshot.options)
+        "options": _given(snapshot.options, mask)
     }
 
 
-def _given(options: ChannelOptions) -> dict[str, Any]:
-    """The options that the channel has."""
-    return {name: value for name, value in attrs.asdict(options, recurse=False).items() if value is not None}
+def _given(options: ChannelOptions, mask: Mask) -> dict[str, Any]:
+    """The options that the channel has, without what may be a secret in them."""
+    given = attrs.asdict(options, recurse=False)
+    return {name: shown(name, value, mask) for name, value in given.items() if value is not None}
 
 
 def _change(text: str) -> tuple[str, Any]:

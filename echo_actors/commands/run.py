@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -34,8 +35,10 @@ async def run(
     settings = (options or EngineOptions()).settings()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(feed_watchdog, os.environ)
-        async with ending.engine(settings):
-            with holding_pid(pid_file):
+        # The file comes when the engine takes messages, and goes when it has drained.
+        with ExitStack() as after:
+            async with ending.engine(settings):
+                after.enter_context(holding_pid(pid_file))
                 notify("READY=1", os.environ)
                 write(f"running on {visible(str(settings.state_dir))}, process {os.getpid()}\n")
                 try:

@@ -8,22 +8,38 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import psutil
 import trio
 
 from echo_actors.errors import SettingsError
+from echo_actors.regular_file import open_regular
+
+HEARD_WITHIN: Final = 1.0
+"""Seconds in which systemd has to take a word that comes once: without the first one it would end the service."""
+
+_LONGEST_PID: Final = 20
+"""Bytes of a file with a process's id in it."""
 
 
-def notify(state: str, environ: Mapping[str, str]) -> None:
-    """Tell systemd, where it wants to know: as ``sd_notify`` does. Nobody is kept waiting, and nothing is raised."""
+def notify(state: str, environ: Mapping[str, str], within: float = HEARD_WITHIN) -> None:
+    """Tell systemd, where it wants to know: as ``sd_notify`` does. Nothing is raised.
+
+    Args:
+        state: What to tell.
+        environ: Says whom.
+        within: Seconds that it may take when there is no room for more words; 0 to drop it then.
+    """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
-        made.setblocking(False)
-        # A name that begins with @ is one of Linux's abstract names, which begin with a null.
-        made.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        made.settimeout(within)
+        # A name that begins with @ is one of Linux's abstract names, which begin with a null. Only of a socket that is
+        # connected the system says when there is room.
+        made.connect("\0" + address[1:] if address.startswith("@") else address)
+        made.send(state.encode())
 
 
 async def feed_watchdog(environ: Mapping[str, str]) -> None:
@@ -33,7 +49,7 @@ async def feed_watchdog(environ: Mapping[str, str]) -> None:
     if not mine or not interval.isdigit() or int(interval) == 0:
         return
     while True:
-        notify("WATCHDOG=1", environ)
+        notify("WATCHDOG=1", environ, within=0)
         await trio.sleep(int(interval) / 2e6)
 
 
@@ -49,35 +65,47 @@ def holding_pid(path: Path | None) -> Iterator[None]:
         return
     try:
         _check_free(path)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "w") as file:
-            os.fchmod(descriptor, 0o644)
-            file.write(f"{os.getpid()}\n")
-        Path(temporary).replace(path)
+        _write_pid(path)
     except OSError as problem:
         raise SettingsError(f"{path} cannot be written: {problem.strerror}", name="pid_file") from problem
     try:
         yield
     finally:
         with suppress(OSError):
-            if path.read_bytes() == b"%d\n" % os.getpid():
+            with open_regular(path) as file:
+                own = file.read(_LONGEST_PID + 1) == b"%d\n" % os.getpid()
+            if own:
                 path.unlink()
+
+
+def _write_pid(path: Path) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o644)
+            file.write(f"{os.getpid()}\n")
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _check_free(path: Path) -> None:
     try:
-        text, written = path.read_bytes().strip(), path.stat().st_mtime
+        with open_regular(path) as file:
+            text, written = file.read(_LONGEST_PID + 1).strip(), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return
-    if text and not text.isdigit():
+    if text and (not text.isdigit() or len(text) > _LONGEST_PID):
         raise SettingsError(f"{path} is there and no pid file", name="pid_file")
     if text and _ran(int(text), written):
         raise SettingsError(f"{path} is that of process {int(text)}, which runs", name="pid_file")
 
 
 def _ran(pid: int, moment: float) -> bool:
-    """Whether a process runs that did then. A younger one has the number by chance."""
+    """Whether a process runs that did then. A younger one has the number by chance, and a zombie runs no more."""
     try:
-        return bool(psutil.Process(pid).create_time() <= moment)
+        process = psutil.Process(pid)
+        return bool(process.create_time() <= moment and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, OverflowError):
         return False

@@ -36,12 +36,13 @@ def setting_values(settings: Settings, gathered: Gathered) -> list[SettingValue]
     """Every setting, in the order in which documents have them."""
     mask = mask_of(settings)
     return [
-        SettingValue(name, _shown(name, getattr(settings, name), mask), gathered.sources[name])
+        SettingValue(name, shown(name, getattr(settings, name), mask), gathered.sources[name])
         for name in attrs.fields_dict(Settings)
     ]
 
 
-def _shown(name: str, value: Any, mask: Mask) -> Any:
+def shown(name: str, value: Any, mask: Mask) -> Any:
+    """The value of a setting, or of a channel's option, as JSON has it. What may be a secret in it is not shown."""
     # No setting's own name says that it is a secret: `secrets` has names of variables.
     plain = _plain(value)
     return masked(plain, mask, name if isinstance(plain, dict) else "")

@@ -14,5 +14,8 @@ Then, as often as the client likes, and one after the other::
 A call that gives an async context manager is answered by ``opened`` with what is known by then, an ``event`` for each
 that comes, and ``result`` with what is known in the end. Whatever goes wrong is the answer ``error``, with the
 ``type`` of the exception, its ``text``, and its ``fields``; without an ``id``, and before the connection ends, when a
-line could not be understood. A client that closes the connection cancels the call that runs.
+line could not be understood.
+
+A client that closes the connection, or its own side of it, cancels the call that runs, and what it sent ahead is not
+done. The same goes for one that sends more ahead than a line may be long.
 """

@@ -81,7 +81,7 @@ class Client:
     @asynccontextmanager
     async def _begun(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Lines]:
         arguments = call.write(call.bound(args, kwargs), self.values)
-        lines = self._idle.pop() if self._idle else await self._another()
+        lines = self._kept() or await self._another()
         try:
             with _gone_is_closed():
                 await lines.send({"id": 1, "call": call.name, "arguments": arguments})
@@ -89,6 +89,15 @@ class Client:
         finally:
             if lines not in self._idle:
                 lines.close()
+
+    def _kept(self) -> Lines | None:
+        """A connection that was used before. A server that needs the place may have ended it."""
+        while self._idle:
+            lines = self._idle.pop()
+            if not lines.is_over():
+                return lines
+            lines.close()
+        return None
 
     async def _another(self) -> Lines:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any, Final
 
 import attrs
@@ -48,11 +49,11 @@ class Lines:
         return _object(line)
 
     async def closed(self) -> None:
-        """Wait until the other side sends no more. Meanwhile, as much is taken as a line may be long."""
-        while len(self._buffer) <= self.longest:
-            if not await self._read():
-                return
-        await trio.sleep_forever()
+        """Wait until the other side sends no more, or more ahead than a line may be long; what it sent is dropped."""
+        while len(self._buffer) <= self.longest and await self._read():
+            pass
+        self._buffer.clear()
+        self._searched, self._ended = 0, True
 
     async def send(self, *values: dict[str, Any]) -> None:
         """Send objects, a line each.
@@ -68,6 +69,12 @@ class Lines:
             raise ControlError(f"this cannot be written as JSON: {problem}") from problem
         with trio.fail_after(self.send_within):
             await self._stream.send_all(lines)
+
+    def is_over(self) -> bool:
+        """Whether a connection that nothing is expected on has something to read: its end, or what makes no sense."""
+        poll = select.poll()
+        poll.register(self._stream.socket.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Close the connection."""

@@ -94,10 +94,14 @@ def connect_to(directory: Path, within: float) -> socket.socket:
         raise PermissionError(f"{path} is no socket")
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        made.settimeout(within)
+        # Not settimeout, with which connecting fails at once when as many wait as may.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(within), int(within % 1 * 1e6)))
         with _short(directory) as short:
             made.connect(str(short / SOCKET_NAME))
         _check_owner(path, peer(made))
+    except BlockingIOError:
+        made.close()
+        raise TimeoutError(f"{path} takes no connection") from None
     except BaseException:
         made.close()
         raise
@@ -114,7 +118,7 @@ def peer(connection: socket.socket | trio.socket.SocketType) -> int | None:
     """The user on the other side; None where the system does not tell, and the file's mode has to do."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
-    form = struct.Struct("3i")
+    form = struct.Struct("i2I")
     _, user, _ = form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
     return int(user)
 

@@ -22,10 +22,13 @@ from echo_actors.errors import ControlError, EchoActorsError
 from echo_actors.shape import Kind
 
 MOST_CLIENTS: Final = 64
-"""Connections at once; one more is told so, and closed."""
+"""Connections at once. For one more, the one that has been silent for longest goes; if none is, it is refused."""
 
 SEND_WITHIN: Final = 30.0
 """Seconds in which a client has to take what it is sent."""
+
+_AGAIN_AFTER: Final = 0.1
+"""Seconds until the next try to take a client, where the machine did not let it."""
 
 _GONE: Final = (trio.BrokenResourceError, trio.TooSlowError)
 """A client that has gone, and one that has stopped reading."""
@@ -51,6 +54,7 @@ class Server:
     _values: Values = attrs.Factory(Values)
     _calls: dict[str, Call] = attrs.field(init=False)
     _clients: int = attrs.field(default=0, init=False)
+    _silent: dict[trio.CancelScope, None] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """See which calls there are."""
@@ -66,10 +70,25 @@ class Server:
             return
         task_status.started()
         try:
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening.socket))
-            await trio.serve_listeners(self._client, [listener])
+            await self._take_clients(trio.SocketListener(trio.socket.from_stdlib_socket(listening.socket)))
         finally:
             listening.close()
+
+    async def _take_clients(self, listener: trio.SocketListener) -> None:
+        """Serve whoever comes. Not trio's own loop, which logs a traceback ten times a second without descriptors."""
+        troubled = False
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as problem:
+                    if not troubled:
+                        self.record("control.unavailable", reason=f"{problem.strerror or problem}")
+                    troubled = True
+                    await trio.sleep(_AGAIN_AFTER)
+                else:
+                    troubled = False
+                    nursery.start_soon(self._client, stream)
 
     async def _client(self, stream: trio.SocketStream) -> None:
         """Serve one client to its end, whatever that is."""
@@ -78,11 +97,11 @@ class Server:
         try:
             if self._refused(stream):
                 return
-            if self._clients > self.most_clients:
+            if self._clients > self.most_clients and not self._made_room():
                 await self._last_words(lines, ControlError(f"there are {self.most_clients} clients already"))
                 return
             await lines.send(attrs.asdict(self.hello))
-            while (request := await lines.next()) is not None:
+            while (request := await self._next(lines)) is not None:
                 await self._until_gone(lines, request)
         except ControlError as problem:
             await self._last_words(lines, problem)
@@ -93,6 +112,25 @@ class Server:
         finally:
             self._clients -= 1
             lines.close()
+
+    async def _next(self, lines: Lines) -> Json | None:
+        """The client's next request; None when there is none, or when its place is needed first."""
+        with trio.CancelScope() as scope:
+            self._silent[scope] = None
+            try:
+                return await lines.next()
+            finally:
+                self._silent.pop(scope, None)
+        return None
+
+    def _made_room(self) -> bool:
+        """End the connection that has been silent for longest; False when there is none."""
+        longest = next(iter(self._silent), None)
+        if longest is None:
+            return False
+        del self._silent[longest]
+        longest.cancel()
+        return True
 
     def _refused(self, stream: trio.SocketStream) -> bool:
         user = peer(stream.socket)
@@ -124,7 +162,7 @@ class Server:
             name = request.get("call")
             call = self._calls.get(name) if isinstance(name, str) else None
             if call is None:
-                raise ControlError(f"there is no call {name!r}")  # noqa: TRY301 - answered like all others
+                raise ControlError(f"there is no call {name!r:.100}")  # noqa: TRY301 - answered like all others
             begun = partial(call.function, self.target, **call.read(request.get("arguments", {}), self._values))
             if call.kind is Kind.ENTERED:
                 result = await self._events(lines, number, begun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import types
 import typing
 import uuid
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import cattrs
+from cattrs.errors import CattrsError
 from cattrs.preconf.orjson import OrjsonConverter
 from cattrs.strategies import configure_tagged_union
 
@@ -25,6 +26,9 @@ Json = dict[str, Any]
 
 _TEXTS: Final = {str, uuid.UUID, Path, types.NoneType}
 """What may be one of a union that is written as text."""
+
+_LONGEST_REASON: Final = 500
+"""Characters of why a value cannot be read."""
 
 
 def _make_converter() -> OrjsonConverter:
@@ -43,7 +47,7 @@ def _make_converter() -> OrjsonConverter:
 def _exactly(kind: type) -> Callable[[Any, Any], Any]:
     def check(value: Any, wanted: Any) -> Any:
         if type(value) is not kind:
-            raise TypeError(f"{value!r} is no {kind.__name__}")
+            raise TypeError(f"{reprlib.repr(value)} is no {kind.__name__}")
         # An enumeration of texts is a class of texts too.
         return value if wanted is kind else wanted(value)
 
@@ -52,18 +56,18 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
 
 def _number(value: Any, _: Any) -> float:
     if type(value) not in (int, float) and value not in ("inf", "-inf", "nan"):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{reprlib.repr(value)} is no number")
     return float(value)
 
 
 def _nothing(value: Any) -> None:
     if value is not None:
-        raise TypeError(f"{value!r} is not null")
+        raise TypeError(f"{reprlib.repr(value)} is not null")
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{reprlib.repr(value)} is no text")
     return value
 
 
@@ -97,8 +101,9 @@ class Values:
             return self._converter.structure(value, kind)
         except EchoActorsError:
             raise
-        except (cattrs.BaseValidationError, TypeError, ValueError, KeyError, AttributeError) as problem:
-            raise ControlError(f"{_name(kind)} cannot be read: {problem}") from problem
+        except (CattrsError, TypeError, ValueError, KeyError, AttributeError) as problem:
+            # Such an error may have all of the value in its words.
+            raise ControlError(f"{_name(kind)} cannot be read: {str(problem)[:_LONGEST_REASON]}") from problem
 
     def write_event(self, event: Any) -> Json:
         """An event, with the name of its class as its type."""

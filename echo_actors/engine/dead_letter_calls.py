@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from contextlib import suppress
 
+import trio
+
 from echo_actors.engine.calls import Calls
 from echo_actors.engine.intake import canonical_id, check_limit
 from echo_actors.errors import EngineClosed, InvalidMessage
@@ -36,9 +38,12 @@ class DeadLetterCalls(Calls):
         key, channel = found.message.message_id, found.message.channel
         # Before anything is changed: a draining engine has no actors.
         self._supervisor.actor(channel)
-        await self._services.store.revive(key)
-        self._services.record("operator.revive", channel=channel, message=key)
-        revived = await self._services.store.message(key)
+        # What is a dead letter no more has to come into its mailbox, whether or not its sender still waits for that.
+        with trio.CancelScope(shield=True):
+            if not await self._services.store.revive(key):
+                raise _is_none(key)
+            self._services.record("operator.revive", channel=channel, message=key)
+            revived = await self._services.store.message(key)
         with suppress(EngineClosed):  # then it runs at the next start
             if revived is not None and revived.outcome is None:
                 self._supervisor.actor(channel).readmit(revived)
@@ -51,12 +56,17 @@ class DeadLetterCalls(Calls):
             StoreError: The store did not take it.
         """
         found = await self._dead_letter(message_id)
-        await self._services.store.discard(found.message.message_id)
+        if not await self._services.store.discard(found.message.message_id):
+            raise _is_none(found.message.message_id)
         self._services.record("operator.discard", channel=found.message.channel, message=found.message.message_id)
 
     async def _dead_letter(self, message_id: str | uuid.UUID) -> StoredMessage:
         key = canonical_id(message_id)
         found = await self._services.store.message(key)
         if found is None or found.outcome is None or found.outcome.kind is not OutcomeKind.DEAD_LETTERED:
-            raise InvalidMessage(f"no message {key} is a dead letter")
+            raise _is_none(key)
         return found
+
+
+def _is_none(message_id: str) -> InvalidMessage:
+    return InvalidMessage(f"no message {message_id} is a dead letter")

@@ -32,7 +32,9 @@ ENGINE: Final[Mapping[str, Kind]] = {
         "An earlier run ended without closing, and what it left running was ended.",
         {"earlier": Field(str, "That run."), "processes": Field(int, "How many processes were ended.")},
     ),
-    "control.unavailable": Kind("There can be no control socket; the engine runs without.", {"reason": REASON}),
+    "control.unavailable": Kind(
+        "There can be no control socket, or none that takes clients now; the engine runs without.", {"reason": REASON}
+    ),
     "control.refused": Kind(
         "A program of another user was at the control socket.", {"user": Field(int, "The number of that user.")}
     ),

@@ -8,6 +8,8 @@ from typing import Final
 from echo_actors.audit.kinds import Field, Kind, of_text, sometimes
 from echo_actors.audit.vocabulary.words import CHANNEL, MESSAGE, MODEL, REASON, SESSION
 
+_TURN = Field(str, "The turn, by the uuid that the CLI knows the first of its messages by.")
+
 _SPENT = {
     "duration_ms": Field(int, "How long the CLI worked, as it says.", "ms", always=False),
     "cost_usd": Field(float, "What the turn cost.", "USD", always=False, null="the CLI did not say"),
@@ -39,7 +41,7 @@ MESSAGES: Final[Mapping[str, Kind]] = {
         {
             "channel": CHANNEL,
             "message": MESSAGE,
-            "turn": Field(str, "The turn, by the uuid that the CLI knows the message by."),
+            "turn": _TURN,
             "session": Field(str, SESSION.meaning, null="it is not known yet"),
             "model": MODEL,
             "attempt": Field(int, "How often the message was started, with this time."),
@@ -50,13 +52,24 @@ MESSAGES: Final[Mapping[str, Kind]] = {
     ),
     "turn.retried": Kind(
         "A turn came to no end, and its messages are started again.",
-        {"channel": CHANNEL, "reason": REASON, "attempt": Field(int, "How often they were started.")},
+        {
+            "channel": CHANNEL,
+            "turn": _TURN,
+            "reason": REASON,
+            "attempt": Field(int, "How often they were started."),
+            **_SPENT,
+        },
+    ),
+    "turn.cut": Kind(
+        "A turn was cut because the engine closes, and its messages are started again by the next run.",
+        {"channel": CHANNEL, "turn": _TURN, "reason": REASON, **_SPENT},
     ),
     "turn.ended": Kind(
         "A message's one end. What a turn of several messages spent is in the record of each.",
         {
             "channel": CHANNEL,
             "message": MESSAGE,
+            "turn": sometimes(_TURN),
             "outcome": Field(str, "The kind of outcome."),
             "attempts": Field(int, "How often it was started.", always=False),
             "reason": sometimes(REASON),
@@ -64,6 +77,9 @@ MESSAGES: Final[Mapping[str, Kind]] = {
             "error": Field(str, "The kind of error.", always=False),
             "session": Field(str, SESSION.meaning, always=False),
             "model": Field(str, "The model that answered.", always=False),
+            "first_output_ms": Field(
+                float, "How long after its start the turn had the model's first output.", "ms", always=False
+            ),
             **_SPENT,
             **of_text("reply", "the reply's text", always=False),
         },
