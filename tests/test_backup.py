@@ -163,7 +163,8 @@ async def test_all_that_the_store_holds_comes_back(settings: Settings, backup: P
     for _ in range(2):
         async with opened(there, driver=InstantDriver()) as engine:
             assert (await engine.dead_letters())[0].message.text == "text 0"
-            assert (await engine.spending("c")).today_usd == 0.25
+            # What waited runs now, and costs as well.
+            assert (await engine.spending("c")).today_usd >= 0.25
     (told,) = audit_records(there, "store.restored")
     assert told["made_at"] == held.made_at <= told["restored_at"]
     verdict = verify(log_files(there.audit_file))
