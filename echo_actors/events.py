@@ -2,17 +2,20 @@
 
 Every event carries its channel, the message and the turn it belongs to (empty when it belongs to none; a turn may
 serve several messages), the time it was published (UTC) and an opaque cursor: give the last one seen to
-``subscribe(since=...)`` to go on from there.
+``subscribe(since=...)`` to go on from there, or ``BEGIN`` for all that the engine remembers.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from echo_actors.models import AnsweredBy, Author, Block, Budget, Outcome, Spent, Trust
+
+BEGIN: Final = "0"
+"""The cursor before the first event of whichever engine is asked."""
 
 _UNPUBLISHED = datetime.fromtimestamp(0, UTC)
 

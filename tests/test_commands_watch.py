@@ -148,6 +148,7 @@ async def test_only_some_kinds_may_be_wanted(program: Program) -> None:
             running.process.send_signal(signal.SIGINT)
         kinds = [line.split("\t")[2] for line in running.written.decode().splitlines() if line.count("\t") > 1]
         assert kinds == ["Accepted", "TurnStarted", "TurnEnded"]
+        assert b"Lagged" not in running.written
         wrong = await program.run("watch", "--kind", "TurnEnd")
         assert (wrong.code, "Did you mean 'TurnEnded'?" in wrong.err) == (Exit.USAGE, True)
 

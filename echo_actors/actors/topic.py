@@ -18,6 +18,7 @@ import trio
 
 from echo_actors.claude.content import size
 from echo_actors.events import (
+    BEGIN,
     BlockFinished,
     Event,
     Lagged,
@@ -241,7 +242,7 @@ class Hub:
 
     def _replay(self, subscription: Subscription, since: str) -> None:
         run_id, _, seen_text = since.rpartition(":")
-        known = run_id == self.run_id and seen_text.isdecimal()
+        known = since == BEGIN or (run_id == self.run_id and seen_text.isdecimal())
         seen = int(seen_text) if known else 0
         first = self._count - len(self._ring) + 1
         for number, event, chars in zip(itertools.count(first), self._ring, self._sizes, strict=False):

@@ -22,10 +22,7 @@ from echo_actors.control.values import Values
 from echo_actors.engine.intake import check_channel
 from echo_actors.engine.remote import connect
 from echo_actors.errors import EchoActorsError, EngineClosed, EngineNotRunning, SettingsError
-from echo_actors.events import Event, Lagged
-
-_FROM_THE_BEGIN: Final = "0"
-"""A cursor of no run."""
+from echo_actors.events import BEGIN, Event, Lagged
 
 _TRY_EVERY: Final = 1.0
 _LOOK_EVERY: Final = 0.2
@@ -91,7 +88,7 @@ class _Watching:
         reached = gone = False
         while True:
             # The next run's events are wanted from its begin on.
-            since = (self.since or _FROM_THE_BEGIN) if gone else self.since
+            since = (self.since or BEGIN) if gone else self.since
             try:
                 async with (
                     connect(self.state_dir) as engine,

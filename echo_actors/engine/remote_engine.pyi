@@ -278,8 +278,8 @@ class RemoteEngine:
 
         Args:
             channel: None for every channel.
-            since: The cursor of the last event seen; events after it that the ring still holds come first, and a
-                ``Lagged`` before them when some are lost.
+            since: The cursor of the last event seen, or ``BEGIN``; events after it that the ring still holds come
+                first, and a ``Lagged`` before them when some are lost.
             buffer_size: How many events may wait for this subscriber; the setting ``subscriber_buffer`` by default.
         """
 

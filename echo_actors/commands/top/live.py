@@ -28,7 +28,7 @@ from echo_actors.commands.watch import BUFFER
 from echo_actors.engine.remote import connect
 from echo_actors.engine.remote_engine import RemoteEngine
 from echo_actors.errors import EchoActorsError, EngineClosed, EngineNotRunning
-from echo_actors.events import Event, Lagged, TextDelta
+from echo_actors.events import BEGIN, Event, Lagged, TextDelta
 
 _ANSWERS_WITHIN: Final = 10.0
 """Seconds after which an engine that does not answer is said to be stuck."""
@@ -44,9 +44,6 @@ _ESCAPE_WITHIN: Final = 0.05
 """Seconds after which the begin of a sequence was the escape key."""
 
 _REMEMBERED: Final = 200
-_FROM_THE_BEGIN: Final = "0"
-"""A cursor of no run: whatever the engine remembers comes first."""
-
 _DONE: Final = {
     Verb.INTERRUPT: ("Interrupted", "No turn is running in"),
     Verb.SUSPEND: ("Suspended", "Suspended already:"),
@@ -212,7 +209,7 @@ class Live:
             self._nursery.start_soon(self._follow, self._followed, self._following)
 
     async def _follow(self, channel: str, scope: trio.CancelScope) -> None:
-        cursor = _FROM_THE_BEGIN
+        cursor = BEGIN
         with scope:
             while True:
                 try:
