@@ -81,7 +81,7 @@ def test_the_rest_are_arguments(settings: dict[str, Any], asked: tuple[str, ...]
         ({"mcp_servers": {"t": {"command": "x", "args": "y"}}}, "args must be a list", ""),
         ({"mcp_servers": {"t": {"command": "x", "env": {"A": 1}}}}, "env must have texts in it", ""),
         ({"mcp_servers": {"t": "x"}}, "mcp_servers: t must be a table", ""),
-        ({"mcp_servers": {"t": {1: 2}}}, "mcp_servers must be a table", ""),
+        ({"mcp_servers": {"t": {1: 2}}}, "mcp_servers: it cannot be JSON", ""),
         ({"hooks": {"PreTolUse": []}}, "there is no 'PreTolUse'", "PreToolUse"),
         ({"hooks": {"Stop": {}}}, "hooks: Stop must be a list", ""),
         ({"hooks": {"Stop": [{"matcher": "x"}]}}, "hooks: Stop: hooks must be a list", ""),
