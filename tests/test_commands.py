@@ -321,6 +321,19 @@ def test_a_full_disk_under_the_output_is_said(program: Program) -> None:
     assert done.stderr == b"echo-actors: there is no room to write to; free some space\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_was_closed_before_is_no_stream(program: Program, closed: str) -> None:
+    """As one that gives nothing, or goes nowhere: that is how some start a program that nobody looks at."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m echo_actors sessions {closed}', sys.executable],
+        capture_output=True,
+        check=False,
+        cwd=program.root,
+        env=program.environment({}, {}),
+    )
+    assert (done.returncode, done.stderr) == (Exit.DONE, b"")
+
+
 # -- sessions and prompt
 
 

@@ -284,6 +284,21 @@ async def test_matplotlib_is_not_imported_without_a_picture(program: Program) ->
     assert (await program.run("stats", PYTHONPATH=str(program.root))).code == Exit.DONE
 
 
+async def test_a_named_pipe_in_the_place_of_the_log_is_a_store_error(program: Program) -> None:
+    """It is not waited for either."""
+    program.state.mkdir()
+    os.mkfifo(program.state / "audit.jsonl")
+    finished = await program.run("stats")
+    assert (finished.code, "no regular file" in finished.err) == (Exit.STORE, True)
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody may ever read it, and no signal ends the wait of a thread."""
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(SettingsError, match="cannot be written"):
+        Plot.at(tmp_path / "x.png")
+
+
 def test_a_file_that_fails_while_it_is_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a word of the system's."""
     plot = Plot.at(tmp_path / "p.svg")

@@ -474,3 +474,20 @@ async def test_what_a_drain_cuts_costs_what_the_session_says(tmp_path: Path) -> 
     assert snapshot is not None
     assert (found.unended, figures.messages, figures.turns, len(figures.waits)) == (0, 1, 1, 1)
     assert figures.cost_usd == pytest.approx(snapshot.total_cost_usd)
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_beyond_the_calendar_is_none(time: str) -> None:
+    """In its own zone it is a time, in UTC there is none such."""
+    ledger = Ledger()
+    ledger.take({"event": "turn.ended", "channel": "c", "time": time})
+    assert ledger.days == {}
+
+
+def test_a_number_that_cannot_be_meant_is_none() -> None:
+    """Its sum could not be written as JSON."""
+    ledger = Ledger()
+    time = "2026-01-01T00:00:00+00:00"
+    ledger.take({"event": "turn.cut", "channel": "c", "time": time, "input_tokens": 1e300, "cost_usd": 1e308})
+    (figures,) = ledger.days.values()
+    assert (figures.tokens["input_tokens"], figures.cost_usd) == (0, 0.0)

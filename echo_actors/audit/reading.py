@@ -14,6 +14,7 @@ import attrs
 
 from echo_actors.audit.chain import parse, time_of
 from echo_actors.audit.files import closed_files, tail_of
+from echo_actors.regular_file import open_regular
 
 _KIND: Final = re.compile(rb'\{"seq":(\d{1,18}),"time":"[^"]{1,40}","event":"([a-z_.]{1,60})",.*"\}')
 """A line as ``link`` and the recorder make it, by its number and its kind."""
@@ -153,7 +154,7 @@ class LogReader:
             if file is None:
                 return False
             try:
-                self._file = file.open("rb")
+                self._file = open_regular(file)
             except FileNotFoundError:
                 continue  # it got another name, or was removed as too old
             if file != self.path or self._next()[0] == self.path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -85,7 +86,22 @@ def application() -> App:
 
 def _prepare_streams() -> None:
     """Keep standard output for what was asked for, and let no character be one that it cannot take."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+def _open_closed_streams() -> None:
+    """Have all three streams; whoever started this program without one gives nothing, or wants to see nothing.
+
+    Python has None for such a stream, and whatever is opened next would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))

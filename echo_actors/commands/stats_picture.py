@@ -37,7 +37,8 @@ class Plot:
             raise SettingsError("--plot needs matplotlib: pip install 'echo-actors[plot]'", "plot")
         if not path.parent.is_dir():
             raise SettingsError(f"--plot {path}: there is no directory {path.parent}.", "plot")
-        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        # A named pipe would be waited for.
+        if path.is_dir() or path.is_fifo() or not os.access(path if path.exists() else path.parent, os.W_OK):
             raise SettingsError(f"--plot {path}: that cannot be written.", "plot")
         return cls(path)
 

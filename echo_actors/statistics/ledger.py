@@ -19,6 +19,9 @@ from echo_actors.statistics.figures import BUDGET, ERRORS, TOKENS, Figures, tota
 
 K = TypeVar("K", bound=Hashable)
 
+_TOO_LARGE: Final = 2**53
+"""No cost, time or number of tokens comes near that; sums of lesser numbers can be written as JSON."""
+
 _OVER_BUDGET: Final = "budget_exceeded"
 """The kind of error in the record of a message whose turn could not begin."""
 
@@ -77,8 +80,12 @@ class Ledger:
         channel, time = record.get("channel"), time_of(record)
         if handle is None or time is None or not isinstance(channel, str) or not self._chooses(channel):
             return
+        try:
+            time = time.astimezone(UTC)
+        except OverflowError:
+            return  # at an end of the calendar, where UTC has no such day
         if self.until is None or time < self.until:
-            handle(self, record, channel, time.astimezone(UTC))
+            handle(self, record, channel, time)
 
     def by(self, key: Callable[[str, date], K]) -> dict[K, Figures]:
         """The figures of those channels and days together that have the same key, in the order of the keys."""
@@ -178,8 +185,8 @@ def _spend(figures: Figures, record: dict[str, Any]) -> None:
 
 
 def _number(value: object) -> float | None:
-    """A number of a record; None for what is none, such as one that was too large to be written as a number."""
-    return value if isinstance(value, int | float) else None
+    """A number of a record; None for what is none, such as one that is too large to be meant or written as one."""
+    return value if isinstance(value, int | float) and abs(value) < _TOO_LARGE else None
 
 
 def _seconds(begin: datetime, end: datetime) -> float:
