@@ -292,8 +292,19 @@ async def test_a_backup_goes_where_nothing_is(settings: Settings, tmp_path: Path
     assert {name: each for name, each in tree(tmp_path).items() if "-shm" not in name and "-wal" not in name} == before
 
 
+async def test_no_backup_is_begun_that_could_not_be_put_in_its_place(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory cannot be renamed over a mount point, but into one."""
+    (tmp_path / "mount").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "mount")
+    with pytest.raises(BackupError, match="mount point; choose a directory in it"):
+        make_backup(source(settings), tmp_path / "mount", Quiet())
+    make_backup(source(settings), tmp_path / "mount" / "monday", Quiet())
+
+
 async def test_an_empty_directory_may_be_there(settings: Settings, tmp_path: Path) -> None:
-    """As a mount's; and those above it are made."""
+    """And those above it are made."""
     (tmp_path / "empty").mkdir()
     make_backup(source(settings), tmp_path / "empty", Quiet())
     make_backup(source(settings), tmp_path / "new" / "one", Quiet())

@@ -246,6 +246,13 @@ def test_a_frame_fills_the_screen_and_no_more(count: int, width: int, height: in
         assert not any("\n" in line.plain or "\x1b" in line.plain for line in lines)
 
 
+@pytest.mark.parametrize(("height", "rows"), [(4, 1), (5, 2), (8, 4), (24, 20)])
+def test_a_low_screen_shows_channels_before_all_of_the_header(height: int, rows: int) -> None:
+    """As many as a page is said to have."""
+    now = scene([row(f"c{place:03}") for place in range(30)], 80, height)
+    assert sum(bool(re.search(r"c\d{3}", line.plain)) for line in frame(now)) == page(now) == rows
+
+
 def test_columns_align_beneath_wide_characters() -> None:
     """Each state begins in the same cell."""
     rows = [row(name, "running") for name in NAMES]

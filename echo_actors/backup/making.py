@@ -89,6 +89,9 @@ def make_backup(source: Source, directory: Path, progress: Progress) -> Manifest
 def _check_place(directory: Path, state_dir: Path) -> None:
     if directory.resolve().is_relative_to(state_dir.resolve()):
         raise BackupError(str(directory), "a backup must not be in the state directory itself")
+    if directory.is_mount():
+        # What is made beside it could not be renamed into its place.
+        raise BackupError(str(directory), "it is a mount point; choose a directory in it")
     try:
         if directory.is_symlink() or any(directory.iterdir()):
             raise BackupError(str(directory), "it is not empty; choose another directory for the backup")

@@ -57,7 +57,7 @@ _KEYS_OPENED: Final = "q quit  ? help  Esc back  up down another  i interrupt  s
 
 def frame(scene: Scene) -> list[Text]:
     """As many lines as the screen has, none wider than it is."""
-    lines = header(scene, _place(scene))
+    lines = _head(scene, _place(scene))
     foot = _foot(scene)
     room = max(0, scene.height - len(lines) - 1)
     lines += _body(scene, room)[:room]
@@ -67,7 +67,12 @@ def frame(scene: Scene) -> list[Text]:
 
 def page(scene: Scene) -> int:
     """How many rows of the table fit on the screen."""
-    return max(1, scene.height - len(header(scene)) - 2)
+    return max(1, scene.height - len(_head(scene)) - 2)
+
+
+def _head(scene: Scene, place: str = "") -> list[Text]:
+    """The header; where the screen is low, no more of it than leaves room for titles, two rows and the foot."""
+    return header(scene, place)[: max(1, scene.height - 4)]
 
 
 def _place(scene: Scene) -> str:
