@@ -97,6 +97,16 @@ async def test_pages_follow_each_other_in_the_order_of_names(tmp_path: Path) -> 
             engine.channels(limit=0)
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+async def test_a_page_of_sessions_has_at_least_one(tmp_path: Path, limit: int) -> None:
+    """The store would take a limit below for none at all."""
+    async with opened(plain_settings(tmp_path), driver=InstantDriver()) as engine:
+        await engine.ask("c", "hello")
+        with pytest.raises(InvalidMessage, match="at least 1"):
+            await engine.sessions(limit=limit)
+        assert [each.channel for each in await engine.sessions(limit=1)] == ["c"]
+
+
 async def test_only_live_channels_are_shown_and_nothing_is_kept_of_the_others(tmp_path: Path) -> None:
     """One that has left memory is known to the store alone."""
     async with opened(plain_settings(tmp_path, passivate_after=0.01), driver=InstantDriver()) as engine:

@@ -8,12 +8,11 @@ from typing import Final
 import attrs
 import orjson
 import trio
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from echo_actors.audit import Head, Verdict, log_files, verify
 from echo_actors.commands.exits import Exit
 from echo_actors.commands.terminal import visible, write
+from echo_actors.commands.working import ShownProgress, work
 from echo_actors.errors import StoreError
 from echo_actors.settings import Settings
 from echo_actors.state.peek import peek_note
@@ -39,15 +38,7 @@ async def verify_log(settings: Settings, *, json: bool) -> int:
     """
     # Before the log is read: it only grows meanwhile.
     kept = await trio.to_thread.run_sync(_kept, settings)
-    with Progress(
-        TextColumn("reading the audit log"),
-        BarColumn(),
-        DownloadColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not Console(stderr=True).is_terminal,
-    ) as progress:
-        files, verdict = await trio.to_thread.run_sync(_verify, settings.audit_file, kept.head, progress)
+    files, verdict = await work(lambda progress: _verify(settings.audit_file, kept.head, progress))
     write(_as_json(files, verdict, kept) if json else _in_words(settings, files, verdict, kept))
     return Exit.DONE if verdict.ok else Exit.FAILED
 
@@ -60,19 +51,13 @@ def _kept(settings: Settings) -> _Kept:
         return _Kept(None, str(problem))
 
 
-def _verify(path: Path, known: Head | None, progress: Progress) -> tuple[list[Path], Verdict]:
-    task = progress.add_task("")
-
-    def advance(size: int) -> None:
-        trio.from_thread.check_cancelled()
-        progress.advance(task, size)
-
+def _verify(path: Path, known: Head | None, progress: ShownProgress) -> tuple[list[Path], Verdict]:
     try:
         for attempt in range(_ATTEMPTS):
             files = log_files(path)
             try:
-                progress.reset(task, total=sum(file.stat().st_size for file in files))
-                verdict = verify(files, known_head=known, growing=True, progress=advance)
+                progress.begin("reading the audit log", sum(file.stat().st_size for file in files))
+                verdict = verify(files, known_head=known, growing=True, progress=progress.advance)
             except FileNotFoundError:
                 if attempt == _ATTEMPTS - 1:
                     raise

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import trio
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from echo_actors.commands.exits import Exit, complain
 from echo_actors.commands.options import Json, Running, StoreOptions
@@ -17,6 +15,7 @@ from echo_actors.commands.stats_rows import GROUPINGS, Row, as_json, as_lines, r
 from echo_actors.commands.stats_table import table
 from echo_actors.commands.terminal import console, on_terminal, write
 from echo_actors.commands.times import When, time_from
+from echo_actors.commands.working import ShownProgress, work
 from echo_actors.errors import StoreError
 from echo_actors.statistics.figures import total
 from echo_actors.statistics.gathering import Gathered, gather, size_of
@@ -47,28 +46,15 @@ async def stats(
     picture = None if plot is None else Plot.at(plot)
     begin, end = time_from(since), time_from(until)
     path = (options or StoreOptions()).settings().audit_file
-    with Progress(
-        TextColumn("reading the audit log"),
-        BarColumn(),
-        DownloadColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not Console(stderr=True).is_terminal,
-    ) as progress:
 
-        def read() -> Gathered:
-            task = progress.add_task("", total=size_of(path))
+    def read(progress: ShownProgress) -> Gathered:
+        progress.begin("reading the audit log", size_of(path))
+        return gather(path, since=begin, until=end, channels=channel, advance=progress.advance)
 
-            def advance(size: int) -> None:
-                trio.from_thread.check_cancelled()
-                progress.advance(task, size)
-
-            return gather(path, since=begin, until=end, channels=channel, advance=advance)
-
-        try:
-            found = await trio.to_thread.run_sync(read)
-        except OSError as problem:
-            raise StoreError(f"the audit log cannot be read: {problem}") from problem
+    try:
+        found = await work(read)
+    except OSError as problem:
+        raise StoreError(f"the audit log cannot be read: {problem}") from problem
     rows = rows_of(found.ledger, by)
     whole = Row((), total(found.ledger.days.values()))
     if picture is not None:

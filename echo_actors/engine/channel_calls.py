@@ -9,7 +9,7 @@ import trio
 from echo_actors.actors.verdict import Stop
 from echo_actors.admission.budgets import Account, Limits
 from echo_actors.engine.calls import Calls
-from echo_actors.engine.intake import check_channel, check_session, choice
+from echo_actors.engine.intake import check_channel, check_limit, check_session, choice
 from echo_actors.errors import SettingsError
 from echo_actors.models import Answer, OutcomeKind, Spending, Trust
 from echo_actors.settings import NO_OPTIONS, ChannelOptions, OptionChanges
@@ -198,5 +198,10 @@ class ChannelCalls(Calls):
         return snapshot if snapshot is not None and snapshot.session_id is not None else None
 
     async def sessions(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
-        """A page of sessions by channel name, those after the given name."""
+        """A page of sessions by channel name, those after the given name.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
+        """
+        check_limit(limit)
         return await self._services.store.snapshots(after=after, limit=limit)

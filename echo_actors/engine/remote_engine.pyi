@@ -244,7 +244,11 @@ class RemoteEngine:
         """The channel's session as stored; None when it has none."""
 
     async def sessions(self, *, after: str = "", limit: int = 100) -> list[SessionSnapshot]:
-        """A page of sessions by channel name, those after the given name."""
+        """A page of sessions by channel name, those after the given name.
+
+        Raises:
+            InvalidMessage: The limit is below 1.
+        """
 
     async def set_model(self, channel: str, model: str) -> None:
         """Choose the channel's model from its next turn on.
